@@ -1,0 +1,3 @@
+//! The `lanes` program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The real thing: real git repositories, terminals, sockets and `kill -9`.
+
+

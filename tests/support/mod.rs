@@ -1,0 +1,2 @@
+//! What several tests need: builders of real things, and fakes of outside ones.
+

@@ -1,0 +1,5 @@
+//! Values in, values out: no process, disk, socket or real clock.
+
+mod config;
+mod ids;
+
