@@ -7,6 +7,10 @@ pub mod failure;
 pub mod files;
 pub mod home;
 pub mod ids;
+pub mod keeper;
 pub mod proc;
+pub mod pty;
 pub mod raw;
+pub mod task;
 
+pub use keeper::main_if_invoked as keeper_main_if_invoked;

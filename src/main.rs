@@ -1,3 +1,5 @@
-//! The `lanes` program.
+//! The `lanes` program: a keeper when it is asked to be one.
 
-fn main() {}
+fn main() {
+    lanes::keeper::main_if_invoked();
+}

@@ -2,4 +2,7 @@
 
 mod config;
 mod ids;
+mod keeper_index;
+mod keeper_protocol;
+mod pty_attach;
 

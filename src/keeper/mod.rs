@@ -1,0 +1,35 @@
+//! The keeper: the small process that holds one task.
+//!
+//! ```text
+//!   description on stdin -> setsid, subreaper -> PTY or pipes -> command
+//!   output -> log segment (first) -> poke subscribers        exit -> exit.json by rename -> subscribers
+//! ```
+//!
+//! It is the only reader of its task's output, records before it tells, never blocks on a client, and
+//! leaves when its command has ended and no descendant lives. Single-threaded, event-driven, no tokio,
+//! no periodic wake-up.
+
+mod client;
+mod ending;
+mod error;
+mod files;
+mod index;
+mod input;
+mod keep;
+mod log;
+mod program;
+pub mod protocol;
+mod reap;
+mod serve;
+mod socket;
+mod spawn;
+mod spec;
+mod tree;
+
+pub use error::KeeperError;
+pub use files::{EXIT, IDENTITY};
+pub use index::{RECORD_BYTES, Record, RecordKind, Stream, index_name, parse_segment_name, segment_name};
+pub use program::{ARGUMENT, StartResult, keep_in_thread, main_if_invoked};
+pub use socket::{SOCKET, SocketPath, is_ours};
+pub use spec::{Exit, ExitStatus, Identity, Shape, Spec};
+pub use tree::{SECRET, has_secret, signal};

@@ -1,0 +1,34 @@
+//! Tasks as the runtime sees them: who they are, how they are started, reached and ended.
+//!
+//! ```text
+//!   Launcher --Spec on stdin--> keeper          Link <--one unix socket per task--> keeper
+//!   LogReader <-- log segments (written by the keeper alone)
+//!   sweep: what a keeper that was ended by force left behind
+//! ```
+//!
+//! What never happens here: a SIGCHLD handler or a wait for somebody else's child, a keeper ended
+//! because it was slow to answer, a process ended that is not provably of the task.
+//!
+//! Limits and control groups, staleness and heartbeats have their place beside `sweep`.
+
+mod end;
+mod error;
+mod follow;
+mod glance;
+mod identity;
+mod launch;
+mod link;
+mod pidfd;
+mod program;
+mod reader;
+mod sweep;
+
+pub use end::{EndedTask, end};
+pub use error::TaskError;
+pub use follow::{Follow, follow};
+pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail};
+pub use identity::{alive, peer_lane, read_exit, read_identity};
+pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
+pub use link::{Link, Notice, Subscription};
+pub use reader::{Chunk, LogReader, Piece};
+pub use sweep::{Swept, sweep};
