@@ -1,6 +1,7 @@
 //! Many coding agents, builds or people in one git repository at once, each in its own *lane*: a
 //! worktree on its own branch, its terminals, its supervised processes, its events.
 
+pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod failure;
@@ -11,6 +12,7 @@ pub mod keeper;
 pub mod proc;
 pub mod pty;
 pub mod raw;
+pub mod store;
 pub mod task;
 
 pub use keeper::main_if_invoked as keeper_main_if_invoked;

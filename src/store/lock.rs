@@ -1,0 +1,201 @@
+//! The owner lock: one process owns a state folder, and the kernel knows which.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{self, Timestamp};
+use crate::failure::{Code, Failure};
+use crate::proc;
+
+/// The file in the state folder.
+pub const LOCK_FILE: &str = "daemon.lock";
+/// How long a new owner may take to write who it is.
+const INTRODUCTION: Duration = Duration::from_millis(200);
+/// The lock file is a few hundred bytes; more is not ours.
+const FILE_BYTES: u64 = 4096;
+
+/// Who holds the lock, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// When that started, in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    pub start: u64,
+    /// The boot these numbers belong to.
+    pub boot_id: String,
+    /// When it took the lock.
+    pub since: Timestamp,
+}
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process owns the folder.
+    #[error("{} is held by {}", path.display(), describe(holder.as_ref()))]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// Who, when it has said so.
+        holder: Option<Holder>,
+    },
+    /// The lock file could not be opened or locked.
+    #[error("could not lock {}: {source}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Our own process could not be described.
+    #[error("could not read {}: {source}", path.display())]
+    Describe {
+        /// What was read.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn describe(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {}", holder.pid))
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let message = error.to_string();
+        match error {
+            LockError::Held { path: _, holder } => {
+                let failure = Self::new(Code::Busy, message)
+                    .hint("one process owns a state folder; be its client, or use another with `--home DIR`");
+                match holder {
+                    Some(holder) => failure.details(serde_json::json!({ "holder": holder })),
+                    None => failure,
+                }
+            }
+            LockError::Lock { .. } => Self::new(Code::Io, message)
+                .hint("the state folder must exist and be writable; `--home DIR` uses another one"),
+            LockError::Describe { .. } => Self::new(Code::Io, message),
+        }
+    }
+}
+
+/// The ownership of a state folder, until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct OwnerLock {
+    file: File,
+    path: PathBuf,
+    holder: Holder,
+}
+
+impl OwnerLock {
+    /// Takes the lock of the state folder `home`, which must exist. Never waits for the owner to leave.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] while another owner lives, also one in this process.
+    pub fn acquire(home: &Path) -> Result<Self, LockError> {
+        let path = home.join(LOCK_FILE);
+        let holder = ourselves()?;
+        let failed = |source| LockError::Lock { path: path.clone(), source };
+        let file = lock(&path)?;
+        let text = serde_json::to_vec(&holder).expect("invariant: a holder is JSON");
+        // One write over the old text; then the rest of a longer one goes.
+        file.write_all_at(&text, 0).and_then(|()| file.set_len(text.len() as u64)).map_err(failed)?;
+        Ok(Self { file, path, holder })
+    }
+
+    /// What the lock file says about us.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        // Closing would not be enough while a child that is just being started still has the descriptor.
+        let _closing_follows = self.file.flush();
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the owner lock ends with its descriptor");
+        }
+    }
+}
+
+/// Who wrote the lock file of `home` last. Says nothing about whether it still lives: the lock does.
+pub fn last_holder(home: &Path) -> Option<Holder> {
+    read_holder(&open(&home.join(LOCK_FILE)).ok()?)
+}
+
+fn lock(path: &Path) -> Result<File, LockError> {
+    let failed = |source: io::Error| LockError::Lock { path: path.to_owned(), source };
+    loop {
+        let file = open(path).map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LockError::Held { path: path.to_owned(), holder: introduced(&file) });
+            }
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(failed(error.into())),
+        }
+        // Locked is what the name leads to, not a file that somebody has removed meanwhile.
+        let ours = file.metadata().map_err(failed)?;
+        match fs::symlink_metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+            Ok(_another) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(failed(source)),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// The holder; one that has just taken the lock is given a moment to say who it is.
+fn introduced(file: &File) -> Option<Holder> {
+    let deadline = std::time::Instant::now() + INTRODUCTION;
+    loop {
+        if let Some(holder) = read_holder(file) {
+            return Some(holder);
+        }
+        if std::time::Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn read_holder(file: &File) -> Option<Holder> {
+    let mut text = Vec::new();
+    let mut from_start = file;
+    io::Seek::seek(&mut from_start, io::SeekFrom::Start(0)).ok()?;
+    from_start.take(FILE_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn ourselves() -> Result<Holder, LockError> {
+    let pid = std::process::id();
+    let start = proc::start_of(pid).ok_or_else(|| LockError::Describe {
+        path: format!("/proc/{pid}/stat").into(),
+        source: io::ErrorKind::InvalidData.into(),
+    })?;
+    Ok(Holder { pid, start, boot_id: proc::boot_id(), since: clock::now() })
+}

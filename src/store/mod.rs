@@ -1,0 +1,25 @@
+//! The store: events and records in SQLite.
+//!
+//! ```text
+//!   append --> bounded queue --> writer thread: number, insert, commit --> hub --> answers
+//!   read, snapshot, get --> reader threads, one read transaction each
+//! ```
+//!
+//! What never happens here: an event told before it is committed, an offset or seq used twice, a reader
+//! that delays the writer, a damaged file that is replaced without being kept and reported.
+
+mod error;
+mod live;
+mod lock;
+mod open;
+mod readers;
+mod reserve;
+mod rows;
+mod schema;
+mod writer;
+
+pub use error::StoreError;
+pub use live::{Retention, Store};
+pub use lock::{Holder, LOCK_FILE, LockError, OwnerLock, last_holder};
+pub use open::Opened;
+pub use schema::VERSION;
