@@ -14,5 +14,6 @@ pub mod pty;
 pub mod raw;
 pub mod store;
 pub mod task;
+pub mod worktree;
 
 pub use keeper::main_if_invoked as keeper_main_if_invoked;

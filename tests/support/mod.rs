@@ -1,3 +1,5 @@
 //! What several tests need: builders of real things, and fakes of outside ones.
 
+pub mod git;
 pub mod task;
+pub mod work;

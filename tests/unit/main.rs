@@ -12,4 +12,12 @@ mod ids;
 mod keeper_index;
 mod keeper_protocol;
 mod pty_attach;
+mod worktree_archive;
+mod worktree_changes;
+mod worktree_git;
+mod worktree_layout;
+mod worktree_pins;
+mod worktree_provision;
+mod worktree_resolve;
+mod worktree_trash;
 

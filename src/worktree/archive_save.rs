@@ -1,0 +1,343 @@
+//! Archives what git cannot give back of a retired tree, then frees the rest.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustix::fs::{Mode as FileMode, OFlags};
+use tokio_util::sync::CancellationToken;
+
+use super::archive::{self, Content, HASH_LIMIT, Item, Manifest, Tracked};
+use super::archive_walk::{Halt, list_tree, open_parent, open_top, stamp_of};
+use super::error::WorktreeError;
+use super::git::{Git, Mode, Place};
+use super::model::{Repository, Saved, TrashEntry};
+use super::pins::{answer, plain};
+use super::remove::remove_tree;
+use super::trash::{self, Spot, is_there};
+use super::trash_lock;
+use crate::ids::LaneId;
+
+/// Fast enough to be limited by the disk; agents' leftovers compress well at any level.
+const COMPRESSION: u32 = 3;
+
+/// Saves what a retired tree has that git has not, then frees its disk. Idempotent; dropping the future stops
+/// it between two files, and nothing is freed then.
+///
+/// The judgement asks neither the index nor any filter: a file is left to git only when its raw bytes hash to
+/// the blob of HEAD's tree at its path and its mode agrees. A tree that cannot be archived is kept whole, and
+/// the entry says why.
+///
+/// # Errors
+/// `NotOurs` without a complete entry, `Stopped` when cancelled, else what git or the disk said. The tree is
+/// whole after an error, unless it was already archived and could not be removed in full.
+pub async fn save(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+    lane_id: LaneId,
+    limit_bytes: u64,
+) -> Result<TrashEntry, WorktreeError> {
+    save_until(git, repo, root, lane_id, limit_bytes, SaveStep::Free).await
+}
+
+/// The steps of [`save`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SaveStep {
+    /// The archive is on the disk, the entry does not know.
+    Write,
+    /// The entry knows.
+    Record,
+    /// The tree is gone.
+    Free,
+}
+
+/// Does the steps of [`save`] up to this one: what a crash after it leaves behind.
+///
+/// # Errors
+/// As [`save`].
+#[doc(hidden)]
+pub async fn save_until(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+    lane_id: LaneId,
+    limit_bytes: u64,
+    last: SaveStep,
+) -> Result<TrashEntry, WorktreeError> {
+    let spot = Spot::new(root, lane_id);
+    let missing = |reason: &str| WorktreeError::NotOurs { path: spot.dir.clone(), reason: reason.to_owned() };
+    if !is_there(&spot.dir)? {
+        return Err(missing("there is no such entry in the trash"));
+    }
+    let lock = Arc::new(trash_lock::lock_entry(&spot).await?);
+    let mut entry = trash::load(&spot)?.ok_or_else(|| missing("there is no such entry in the trash"))?;
+    if !entry.complete {
+        return Err(missing("the lane is not retired yet"));
+    }
+    if is_there(&spot.restoring())? {
+        return Err(missing("it is being brought back"));
+    }
+    if entry.saved == Saved::Pending {
+        let tracked = tracked_files(git, repo, entry.head.as_deref()).await?;
+        let job = Job { spot: spot.clone(), tracked, oid_len: repo.oid_len, limit: limit_bytes };
+        let held = lock.clone();
+        let work = move |cancel: CancellationToken| {
+            let _held = held;
+            job.run(&cancel)
+        };
+        let saved = in_background("saving a retired tree", work).await?;
+        if last == SaveStep::Write {
+            return Ok(entry);
+        }
+        entry.saved = saved;
+        trash::store(&spot, &entry)?;
+    }
+    if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
+        let tree = spot.tree();
+        let held = lock.clone();
+        let work = move |_cancel: CancellationToken| {
+            let _held = held;
+            remove_tree(&tree, None)
+        };
+        let _removed = in_background("freeing a retired tree", work).await?;
+    }
+    Ok(entry)
+}
+
+/// Runs blocking work that is told when nobody waits for it any more.
+pub(super) async fn in_background<T: Send + 'static>(
+    attempt: &'static str,
+    work: impl FnOnce(CancellationToken) -> Result<T, WorktreeError> + Send + 'static,
+) -> Result<T, WorktreeError> {
+    let cancel = CancellationToken::new();
+    let _stop_when_dropped = cancel.clone().drop_guard();
+    match tokio::task::spawn_blocking(move || work(cancel)).await {
+        Ok(result) => result,
+        Err(_stopped) => Err(WorktreeError::Stopped { attempt }),
+    }
+}
+
+async fn tracked_files(
+    git: &Git,
+    repo: &Repository,
+    head: Option<&str>,
+) -> Result<HashMap<Vec<u8>, Tracked>, WorktreeError> {
+    let Some(head) = head else { return Ok(HashMap::new()) };
+    let args = ["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", head];
+    match answer(git, plain(git, Mode::Look, &Place::repository(repo), &args)).await {
+        Ok(listed) => Ok(archive::parse_ls_tree(&listed.stdout)),
+        // Nothing is left to git then.
+        Err(WorktreeError::GitOutputLimit { .. }) => Ok(HashMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+struct Job {
+    spot: Spot,
+    tracked: HashMap<Vec<u8>, Tracked>,
+    oid_len: usize,
+    limit: u64,
+}
+
+impl Job {
+    fn run(&self, cancel: &CancellationToken) -> Result<Saved, WorktreeError> {
+        let outcome = self.archive(cancel);
+        if !matches!(outcome, Ok(Saved::Archived { .. })) {
+            for path in [part(&self.spot.archive()), part(&self.spot.manifest())] {
+                trash::remove_file_if_there(&path)
+                    .map_err(|error| WorktreeError::file("remove", path, error))?;
+            }
+        }
+        match outcome {
+            Ok(saved) => Ok(saved),
+            Err(Halt::Unfit(reason)) => Ok(Saved::Whole { reason }),
+            Err(Halt::Io(error)) => Err(WorktreeError::file("archive", self.spot.tree(), error)),
+            Err(Halt::Cancelled) => Err(WorktreeError::Stopped { attempt: "saving a retired tree" }),
+        }
+    }
+
+    fn archive(&self, cancel: &CancellationToken) -> Result<Saved, Halt> {
+        let modules = self.spot.admin().join("modules");
+        if std::fs::read_dir(&modules).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Halt::Unfit("it has initialised submodules".to_owned()));
+        }
+        let top = match open_top(&self.spot.tree()) {
+            Ok(top) => Some(top),
+            Err(rustix::io::Errno::NOENT) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let before = match &top {
+            Some(top) => list_tree(top, cancel)?,
+            None => Vec::new(),
+        };
+        let mut items = before.clone();
+        let (files, total) = self.judge(top.as_ref(), &mut items, cancel)?;
+        if total > self.limit {
+            return Err(Halt::Unfit(format!(
+                "what git does not have is {total} bytes, above the limit of {}",
+                self.limit
+            )));
+        }
+        let archive = self.write_archive(top.as_ref(), &items, cancel)?;
+        let top_mode = match &top {
+            Some(top) => stamp_of(&rustix::fs::fstat(top)?).mode & 0o7777,
+            None => 0o755,
+        };
+        let manifest = self.write_manifest(&Manifest { top_mode, items })?;
+        if let Some(top) = &top
+            && list_tree(top, cancel)? != before
+        {
+            return Err(Halt::Unfit("something changed it while it was being saved".to_owned()));
+        }
+        std::fs::rename(&manifest, self.spot.manifest())?;
+        std::fs::rename(&archive, self.spot.archive())?;
+        trash::sync_parent(&archive)?;
+        let bytes = std::fs::metadata(self.spot.archive())?.len();
+        Ok(Saved::Archived { files, bytes })
+    }
+
+    /// Marks the files that git can give back; returns the number of the other paths and their bytes.
+    fn judge(
+        &self,
+        top: Option<&OwnedFd>,
+        items: &mut [Item],
+        cancel: &CancellationToken,
+    ) -> Result<(u64, u64), Halt> {
+        let (mut kept, mut bytes) = (0, 0);
+        for item in items {
+            if cancel.is_cancelled() {
+                return Err(Halt::Cancelled);
+            }
+            if let (Some(top), Some(entry)) = (top, self.tracked.get(item.path.as_bytes()))
+                && self.git_has(top, item, entry)?
+            {
+                item.content = Content::Blob { oid: entry.oid.clone() };
+                continue;
+            }
+            kept += 1;
+            if item.content == Content::File {
+                bytes += item.stamp.size;
+            }
+        }
+        Ok((kept, bytes))
+    }
+
+    fn git_has(&self, top: &OwnedFd, item: &Item, entry: &Tracked) -> Result<bool, Halt> {
+        let candidate = item.content == Content::File
+            && item.stamp.size <= HASH_LIMIT
+            && archive::mode_agrees(entry, item.stamp.mode);
+        if !candidate {
+            return Ok(false);
+        }
+        let mut content = Vec::new();
+        let _bytes = open_as_listed(top, item)?.take(HASH_LIMIT + 1).read_to_end(&mut content)?;
+        let same_size = content.len() as u64 == item.stamp.size;
+        Ok(same_size && archive::blob_oid(&content, self.oid_len).is_some_and(|oid| oid == entry.oid))
+    }
+
+    fn write_archive(
+        &self,
+        top: Option<&OwnedFd>,
+        items: &[Item],
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, Halt> {
+        let path = part(&self.spot.archive());
+        let file = create(&path)?;
+        let mut tar = tar::Builder::new(GzEncoder::new(BufWriter::new(file), Compression::new(COMPRESSION)));
+        for item in items {
+            if cancel.is_cancelled() {
+                return Err(Halt::Cancelled);
+            }
+            if let (Some(top), Content::File) = (top, &item.content) {
+                let mut header = header_of(item);
+                let mut source = Exact { file: open_as_listed(top, item)?, left: item.stamp.size };
+                tar.append_data(&mut header, item.path.as_path(), &mut source)?;
+            }
+            // Folders and links are in the manifest byte for byte; here they are for people with `tar`.
+            if item.content == Content::Dir {
+                tar.append_data(&mut header_of(item), item.path.as_path(), io::empty())?;
+            }
+            if let Content::Link { target } = &item.content
+                && !target.as_bytes().is_empty()
+            {
+                let mut header = header_of(item);
+                tar.append_link(&mut header, item.path.as_path(), target.as_path())?;
+            }
+        }
+        let file = tar.into_inner()?.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(path)
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<PathBuf, Halt> {
+        let path = part(&self.spot.manifest());
+        let mut out = BufWriter::new(GzEncoder::new(create(&path)?, Compression::new(COMPRESSION)));
+        archive::write_manifest(&mut out, manifest)?;
+        out.flush()?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+        file.sync_all()?;
+        Ok(path)
+    }
+}
+
+/// Opens a listed file, if it is still the one that was listed.
+fn open_as_listed(top: &OwnedFd, item: &Item) -> Result<File, Halt> {
+    let (dir, name) = open_parent(top, item.path.as_bytes())?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&dir, name.as_bytes(), flags, FileMode::empty())?;
+    if stamp_of(&rustix::fs::fstat(&file)?) != item.stamp {
+        return Err(Halt::Unfit(format!("{:?} changed while it was being saved", item.path)));
+    }
+    Ok(File::from(file))
+}
+
+fn header_of(item: &Item) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    let (kind, size) = match &item.content {
+        Content::Dir => (tar::EntryType::Directory, 0),
+        Content::Link { target: _in_manifest } => (tar::EntryType::Symlink, 0),
+        Content::File | Content::Blob { oid: _ } => (tar::EntryType::Regular, item.stamp.size),
+    };
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(item.stamp.mode & 0o7777);
+    header.set_mtime(u64::try_from(item.stamp.mtime).unwrap_or(0));
+    header
+}
+
+/// Reads exactly as many bytes as the header promises, or fails.
+struct Exact {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let got = self.file.read(&mut buffer[..most])?;
+        if got == 0 && most > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
+        }
+        self.left -= got as u64;
+        Ok(got)
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    trash::remove_file_if_there(path)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}

@@ -1,0 +1,422 @@
+//! What can go wrong with worktrees, and what the caller is told then.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::failure::{Code, Failure};
+
+/// The longest piece of git's own words that goes into a message; more is noise on a screen.
+pub const STDERR_TAIL_BYTES: usize = 2_000;
+/// The longest name from outside that is quoted in a message.
+const QUOTED_CHARS: usize = 120;
+
+/// Why an operation on worktrees did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum WorktreeError {
+    /// No git program was found.
+    #[error("could not find {program:?} on the PATH")]
+    FindGit {
+        /// The name or path that was looked for.
+        program: PathBuf,
+    },
+    /// The git that is there lacks what we need.
+    #[error("git {found} is too old, {wanted} or newer is needed")]
+    GitVersion {
+        /// What it says it is.
+        found: String,
+        /// The oldest that works.
+        wanted: String,
+    },
+    /// The program could not be started.
+    #[error("could not start {command}: {source}")]
+    StartGit {
+        /// What was to run, for people.
+        command: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// git ended with an error.
+    #[error("{command} failed ({status}): {stderr}")]
+    RunGit {
+        /// What was run, for people.
+        command: String,
+        /// `exit 128`, `signal 9`.
+        status: String,
+        /// The end of what it said.
+        stderr: String,
+    },
+    /// The tree was made, but the repository's hook said no.
+    #[error("the hook {} failed ({status}): {stderr}", quoted_path(.hook))]
+    Hook {
+        /// The hook.
+        hook: PathBuf,
+        /// `exit 3`.
+        status: String,
+        /// The end of what it said.
+        stderr: String,
+    },
+    /// git did not end in time; its process group was killed.
+    #[error("{command} did not end within {}", humantime::format_duration(*.after))]
+    GitTimeout {
+        /// What was run, for people.
+        command: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// git said more than we are willing to hold; its process group was killed.
+    #[error("{command} printed more than {limit} bytes")]
+    GitOutputLimit {
+        /// What was run, for people.
+        command: String,
+        /// The bound.
+        limit: usize,
+    },
+    /// git said something that is not what it documents.
+    #[error("could not read the answer of {command}: {what}")]
+    ReadGit {
+        /// What was run, for people.
+        command: String,
+        /// What was expected.
+        what: &'static str,
+    },
+    /// libgit2 could not read something; callers usually ask git then.
+    #[error("could not {attempt} in {}: {}", quoted_path(.path), .source.message())]
+    ReadRepository {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The git directory.
+        path: PathBuf,
+        /// Why not.
+        source: git2::Error,
+    },
+    /// There is no repository at or above the folder.
+    #[error("{} is not in a git repository: {reason}", quoted_path(.from))]
+    NotARepository {
+        /// Where the search began.
+        from: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// The repository belongs to somebody else, and git was not told to trust it.
+    #[error("the repository {} belongs to another user (uid {owner})", quoted_path(.path))]
+    ForeignRepository {
+        /// The git directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// HEAD names a branch without a commit.
+    #[error("the repository {} has no commit on its current branch yet", quoted_path(.path))]
+    NoCommits {
+        /// The git directory.
+        path: PathBuf,
+    },
+    /// The revision does not name a commit.
+    #[error("the base {} {reason}", quoted(.rev))]
+    BaseNotFound {
+        /// What was asked for.
+        rev: String,
+        /// Why it is not one.
+        reason: String,
+    },
+    /// A lane's name breaks a rule.
+    #[error("the name {} cannot be used: {rule}", quoted(.name))]
+    NameInvalid {
+        /// The name.
+        name: String,
+        /// The rule, in words.
+        rule: &'static str,
+    },
+    /// A branch's name breaks a rule.
+    #[error("the branch name {} cannot be used: {rule}", quoted(.name))]
+    BranchInvalid {
+        /// The name.
+        name: String,
+        /// The rule, in words.
+        rule: &'static str,
+    },
+    /// The branch that was to be made is there, or another one stands in its way.
+    #[error("cannot make the branch {}: {reason}", quoted(.name))]
+    BranchExists {
+        /// The name.
+        name: String,
+        /// What is in the way.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The branch that was asked for is not there.
+    #[error("there is no branch {}", quoted(.name))]
+    BranchMissing {
+        /// The name.
+        name: String,
+    },
+    /// The branch is checked out somewhere else.
+    #[error("the branch {} is checked out in {}", quoted(.name), quoted_path(.at))]
+    BranchCheckedOut {
+        /// The name.
+        name: String,
+        /// Where.
+        at: PathBuf,
+    },
+    /// A folder for trees may not be used.
+    #[error("the folder {} for worktrees cannot be used: {reason}", quoted_path(.root))]
+    Root {
+        /// The folder.
+        root: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Less space or fewer inodes are free than the floor allows.
+    #[error("only {free} {unit} are free on the disk of {}, {floor} are needed", quoted_path(.path))]
+    DiskLow {
+        /// Where the tree was to be.
+        path: PathBuf,
+        /// What is free.
+        free: u64,
+        /// What must stay free.
+        floor: u64,
+        /// Bytes or inodes.
+        unit: &'static str,
+    },
+    /// Something is already where the tree was to be.
+    #[error("{} is already there", quoted_path(.path))]
+    PathTaken {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A tree, lock or token is not the one of the record.
+    #[error("{} is not ours to touch: {reason}", quoted_path(.path))]
+    NotOurs {
+        /// The place.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A copy or link pattern cannot be followed.
+    #[error("cannot {attempt} {}: {reason}", quoted(.pattern))]
+    Place {
+        /// `copy` or `link`.
+        attempt: &'static str,
+        /// The pattern or path.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Parts of a tree could not be removed.
+    #[error("could not remove {left} files below {}, the first is {}: {reason}", quoted_path(.root), quoted_path(.first))]
+    RemoveTree {
+        /// The tree.
+        root: PathBuf,
+        /// The first file that stayed.
+        first: PathBuf,
+        /// How many entries stayed.
+        left: u64,
+        /// Why the first one stayed.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The workspace lock was not to be had in time.
+    #[error("{} is held by {holder} for longer than {}", quoted_path(.path), humantime::format_duration(*.after))]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Who wrote their name into it.
+        holder: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// A file operation failed.
+    #[error("could not {attempt} {}: {source}", quoted_path(.path))]
+    File {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A record on disk is not what we wrote.
+    #[error("could not read {}: {source}", quoted_path(.path))]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The work did not come to its end because the runtime is going down.
+    #[error("could not finish {attempt}: the runtime stopped")]
+    Stopped {
+        /// What was attempted.
+        attempt: &'static str,
+    },
+}
+
+impl WorktreeError {
+    /// A failed file operation.
+    pub fn file(attempt: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::File { attempt, path: path.into(), source: source.into() }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::FindGit { .. } => Code::GitMissing,
+            Self::GitVersion { .. } => Code::GitTooOld,
+            Self::StartGit { .. }
+            | Self::RunGit { .. }
+            | Self::Hook { .. }
+            | Self::GitOutputLimit { .. }
+            | Self::ReadGit { .. } => Code::GitFailed,
+            Self::GitTimeout { .. } => Code::GitTimeout,
+            Self::NotARepository { .. } | Self::ForeignRepository { .. } => Code::NotARepository,
+            Self::ReadRepository { .. } => Code::GitFailed,
+            Self::NoCommits { .. } => Code::NoCommits,
+            Self::BaseNotFound { .. } | Self::BranchMissing { .. } => Code::BaseNotFound,
+            Self::NameInvalid { .. } | Self::BranchInvalid { .. } => Code::NameInvalid,
+            Self::BranchExists { .. } => Code::BranchExists,
+            Self::BranchCheckedOut { .. } => Code::BranchCheckedOut,
+            Self::Root { .. } | Self::Place { .. } => Code::ConfigInvalid,
+            Self::DiskLow { .. } => Code::DiskLow,
+            Self::Lock { .. } => Code::Busy,
+            Self::File { source, .. } if is_disk_full(source) => Code::DiskLow,
+            Self::PathTaken { .. }
+            | Self::NotOurs { .. }
+            | Self::RemoveTree { .. }
+            | Self::File { .. }
+            | Self::Record { .. }
+            | Self::Stopped { .. } => Code::Io,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::FindGit { .. } => put_git(super::git::MIN_VERSION_TEXT),
+            Self::GitVersion { wanted, .. } => put_git(wanted),
+            Self::ReadGit { command, .. } if command.ends_with("git version") => {
+                put_git(super::git::MIN_VERSION_TEXT)
+            }
+            Self::RunGit { stderr, .. } if says_disk_full(stderr) => DISK_HINT.to_owned(),
+            Self::RunGit { .. } => "what git said is above; correct it, then try again".to_owned(),
+            Self::Hook { .. } => {
+                "correct the hook so that it succeeds in a new worktree, then try again; nothing was left behind".to_owned()
+            }
+            Self::GitTimeout { .. } => {
+                "look for a slow disk, a network file system, or a hook or filter that waits for something"
+                    .to_owned()
+            }
+            Self::StartGit { .. } | Self::ReadGit { .. } | Self::GitOutputLimit { .. } => {
+                "try the same with git itself; when it works there, restart the daemon: lanes daemon restart"
+                    .to_owned()
+            }
+            Self::NotARepository { .. } => "go into a git repository, or name one with -C".to_owned(),
+            Self::ForeignRepository { path, .. } => {
+                format!("if you trust it: git config --global --add safe.directory {}", quoted_path(path))
+            }
+            Self::NoCommits { .. } => "make a first commit: git commit --allow-empty -m 'first'".to_owned(),
+            Self::BaseNotFound { .. } => "see what there is with: git branch --all; git tag".to_owned(),
+            Self::NameInvalid { .. } => {
+                "use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit".to_owned()
+            }
+            Self::BranchExists { hint, .. } | Self::RemoveTree { hint, .. } => hint.clone(),
+            Self::BranchMissing { .. } => {
+                "see what there is with: git branch; without --branch one is made".to_owned()
+            }
+            Self::BranchCheckedOut { name, .. } => format!(
+                "a branch can be in one place only: close what holds it, or start a new branch from it with --base {}",
+                quoted(name)
+            ),
+            Self::Root { .. } => {
+                "set worktree.root to a folder of your own that nobody else can write to".to_owned()
+            }
+            Self::Place { attempt, .. } => format!("correct `{attempt}` in lanes.toml, or .worktreeinclude"),
+            Self::DiskLow { .. } => DISK_HINT.to_owned(),
+            Self::File { source, .. } if is_disk_full(source) => DISK_HINT.to_owned(),
+            Self::PathTaken { .. } => "move it away, or choose another name for the lane".to_owned(),
+            Self::Lock { .. } => "try again in a moment".to_owned(),
+            Self::BranchInvalid { .. } => "git check-ref-format says which names are possible".to_owned(),
+            Self::ReadRepository { .. }
+            | Self::NotOurs { .. }
+            | Self::File { .. }
+            | Self::Record { .. }
+            | Self::Stopped { .. } => return None,
+        };
+        Some(text)
+    }
+}
+
+/// The daemon looks for git with the PATH that it was started with.
+fn put_git(version: &str) -> String {
+    format!("install git {version} or newer, put it first on the PATH, then: lanes daemon restart")
+}
+
+const DISK_HINT: &str = "free some space: lanes trash empty, lanes cleanup --merged, or lower disk.min_free";
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC) | Some(libc::EDQUOT))
+}
+
+/// True when git's words say that the disk is full (its exit code does not). A file of the tree that it
+/// could open but not write to is reported without a reason; a full disk is what does that.
+pub(super) fn says_disk_full(stderr: &str) -> bool {
+    stderr.lines().any(|line| line.starts_with("error: unable to write file "))
+        || stderr.contains("No space left on device")
+        || stderr.contains("Disk quota exceeded")
+}
+
+impl From<WorktreeError> for Failure {
+    fn from(error: WorktreeError) -> Self {
+        let code = match &error {
+            WorktreeError::RunGit { stderr, .. } if says_disk_full(stderr) => Code::DiskLow,
+            other => other.code(),
+        };
+        let failure = Self::new(code, error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// A text from outside in quotes, without control or bidirectional characters, and not too long.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from("'");
+    for (at, c) in text.chars().enumerate() {
+        if at == QUOTED_CHARS {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || is_format(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// A path in quotes, made safe for people to read.
+pub fn quoted_path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// Characters that change how the ones around them are shown.
+fn is_format(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x61C | 0x180E | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB
+        | 0xE0000..=0xE007F)
+}
+
+/// The end of what a program said, as text without escapes that move a cursor.
+pub fn tail(bytes: &[u8]) -> String {
+    let start = bytes.len().saturating_sub(STDERR_TAIL_BYTES);
+    let text = String::from_utf8_lossy(&bytes[start..]);
+    let clean: String = text
+        .chars()
+        .map(|c| if c == '\n' || c == '\t' || !(c.is_control() || is_format(c)) { c } else { '\u{FFFD}' })
+        .collect();
+    clean.trim().to_owned()
+}

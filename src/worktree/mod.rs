@@ -1,0 +1,63 @@
+//! Worktrees: made, described, retired into the trash, brought back.
+//!
+//! ```text
+//!   discover -> layout -> resolve -> provision (transaction: intent, git, token, files) -> Tree
+//!   Tree -> retire (pin, rename, admin entry out, branch) -> save (archive, free) -> bring_back | empty
+//! ```
+//!
+//! What never happens here: a commit that becomes unreachable, an uncommitted or untracked file without
+//! a restorable copy, a followed symlink, a removed tree that is not provably the one of the record, a
+//! git call without a timeout or with the repository's own commands switched on.
+
+pub mod archive;
+mod archive_save;
+mod archive_walk;
+mod call;
+pub mod changes;
+pub mod discover;
+pub mod error;
+pub mod files;
+pub mod git;
+pub mod layout;
+mod lock;
+mod model;
+pub mod names;
+pub mod pins;
+mod pins_vault;
+pub mod provision;
+mod refs_files;
+pub mod remove;
+pub mod resolve;
+mod restore;
+mod restore_admin;
+mod restore_branch;
+mod restore_index;
+mod restore_modules;
+mod restore_unpack;
+mod token;
+pub mod trash;
+mod trash_branch;
+mod trash_empty;
+mod trash_locate;
+mod trash_lock;
+mod trash_move;
+mod trash_retire;
+mod undo;
+
+pub use archive_save::{SaveStep, save, save_until};
+pub use changes::{changes, diff, is_merged};
+pub use discover::discover;
+pub use error::WorktreeError;
+pub use git::{Git, GitCommand, GitConfig, GitOutput, Mode, Place};
+pub use layout::{Choice, Root};
+pub use lock::WorkspaceLock;
+pub use model::{Base, Branch, Changes, Order, Repository, Saved, TrashEntry, Tree};
+pub use names::lane_name;
+pub use provision::{BoxFuture, Direct, Floors, Runner, Step, admin_dir_of, provision};
+pub use remove::{Removed, remove_tree};
+pub use resolve::{check_branch, resolve_base};
+pub use restore::{RestoreStep, bring_back, bring_back_until, roll_back};
+pub use token::{found_tree, is_of, lock_reason, owned_trees, read_token, write_token};
+pub use trash_empty::{Emptied, empty, sweep};
+pub use trash_retire::{RetireStep, retire, retire_until};
+pub use undo::undo;

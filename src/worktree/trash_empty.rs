@@ -1,0 +1,79 @@
+//! Empties entries of the trash for good.
+
+use std::path::Path;
+
+use super::error::WorktreeError;
+use super::git::Git;
+use super::layout;
+use super::model::Repository;
+use super::pins_vault;
+use super::remove::remove_tree;
+use super::restore::{GONE_PREFIX, forget, tidy};
+use super::trash::{self, Spot, TRASH_DIR, is_there};
+use super::trash_lock;
+use crate::ids::LaneId;
+
+/// What was emptied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emptied {
+    /// The entries that are gone.
+    pub lanes: Vec<LaneId>,
+    /// The bytes they took on the disk.
+    pub freed: u64,
+    /// Entries that stayed, and why.
+    pub stayed: Vec<(LaneId, String)>,
+}
+
+/// Removes entries for good and lets go of what only they pinned; what the other entries pin stays. With the
+/// last entry the vault goes, and the root when nothing else is in it. An entry that is not complete, or is being brought back, stays. An id without an entry is no error.
+///
+/// # Errors
+/// What git or the disk said when the pins were put in order; may be repeated.
+pub async fn empty(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+    ids: &[LaneId],
+) -> Result<Emptied, WorktreeError> {
+    let mut emptied = Emptied::default();
+    for lane_id in ids {
+        let spot = Spot::new(root, *lane_id);
+        if !is_there(&spot.dir)? {
+            continue;
+        }
+        let _lock = trash_lock::lock_entry(&spot).await?;
+        match trash::load(&spot) {
+            Ok(Some(entry)) if entry.complete && !is_there(&spot.restoring())? => {
+                let size = trash::size(&entry).unwrap_or(0);
+                forget(&spot)?;
+                emptied.freed += size;
+                emptied.lanes.push(*lane_id);
+            }
+            Ok(_) => emptied.stayed.push((*lane_id, "it is being retired or brought back".to_owned())),
+            Err(error) => emptied.stayed.push((*lane_id, error.to_string())),
+        }
+    }
+    sweep(root);
+    let _lock = trash_lock::lock(repo).await?;
+    if !trash::broken(root)?.is_empty() {
+        // What an entry pins that cannot be read is not known: everything stays pinned.
+        return Ok(emptied);
+    }
+    let mut rest = trash::list(root)?;
+    rest.retain(|entry| !entry.pins.is_empty());
+    pins_vault::rebuild(git, repo, root, &rest).await?;
+    layout::release(repo, root);
+    Ok(emptied)
+}
+
+/// Removes what earlier calls took out of the trash but did not come to free: for recovery at start; [`empty`]
+/// does it too. Blocks.
+pub fn sweep(root: &Path) {
+    let trash = root.join(TRASH_DIR);
+    for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(GONE_PREFIX) {
+            let _next_time = remove_tree(&entry.path(), None);
+        }
+    }
+    tidy(&trash.join("entry"));
+}

@@ -1,0 +1,289 @@
+//! Retires a lane's tree: pins, the rename into the trash, the admin entry, the branch.
+//!
+//! The intent (`entry.json` with `complete: false`) is on the disk before the first step. Each step looks
+//! at the disk for what is left of it to do, so that the call can be repeated after a crash anywhere.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode as FileMode};
+
+use super::archive_walk::{open_dir, open_top};
+use super::error::WorktreeError;
+use super::git::{Git, Mode, Place};
+use super::model::{Order, Repository, Saved, TrashEntry, Tree};
+use super::pins::{self, plain};
+use super::pins_vault::{self, Link};
+use super::refs_files;
+use super::remove::remove_tree;
+use super::trash::{self, Spot, is_there};
+use super::trash_branch;
+use super::trash_locate::{AdminAt, TreeAt, find_admin, find_tree};
+use super::trash_lock;
+use super::trash_move::move_folder;
+use crate::clock;
+
+/// The steps of [`retire`], in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RetireStep {
+    /// The intent is on the disk.
+    Intent,
+    /// The vault holds what only the lane held.
+    Pin,
+    /// The tree is in the trash.
+    Tree,
+    /// The admin directory is in the trash.
+    Admin,
+    /// Our own branch is deleted, if it was merged.
+    Branch,
+    /// The entry is complete.
+    Done,
+}
+
+/// Takes a lane's tree out of the repository without losing anything: fast, idempotent, to be called again
+/// after a crash. What was removed from outside is no error; what was put in its place is not touched and
+/// said in the entry's notes.
+///
+/// # Errors
+/// `NotOurs` when the record does not fit the trash entry; otherwise what git or the disk said. Calling
+/// again goes on where it stopped.
+pub async fn retire(
+    git: &Git,
+    repo: &Repository,
+    order: &Order,
+    tree: &Tree,
+) -> Result<TrashEntry, WorktreeError> {
+    retire_until(git, repo, order, tree, RetireStep::Done).await
+}
+
+/// Does the steps of [`retire`] up to this one: what a crash after it leaves behind.
+///
+/// # Errors
+/// As [`retire`].
+#[doc(hidden)]
+pub async fn retire_until(
+    git: &Git,
+    repo: &Repository,
+    order: &Order,
+    tree: &Tree,
+    last: RetireStep,
+) -> Result<TrashEntry, WorktreeError> {
+    let spot = Spot::new(order.root.as_path(), order.lane_id);
+    let mut entry = match trash::load(&spot)? {
+        Some(entry) if entry.order.token == order.token => entry,
+        Some(_other) => {
+            let reason = "the trash holds another tree under this lane's id".to_owned();
+            return Err(WorktreeError::NotOurs { path: spot.dir, reason });
+        }
+        None => begin(git, repo, order, tree, &spot).await?,
+    };
+    let work = Retiring { git, repo, spot: &spot };
+    if !entry.complete && last >= RetireStep::Pin {
+        work.pin(&mut entry).await?;
+    }
+    if !entry.complete && last >= RetireStep::Tree {
+        work.move_tree(&mut entry)?;
+    }
+    if !entry.complete && last >= RetireStep::Admin {
+        work.move_admin(&mut entry).await?;
+    }
+    if !entry.complete && last >= RetireStep::Branch {
+        trash_branch::delete_if_merged(git, repo, &spot, &mut entry).await?;
+    }
+    if !entry.complete && last >= RetireStep::Done {
+        entry.complete = true;
+        trash::store(&spot, &entry)?;
+    }
+    Ok(entry)
+}
+
+async fn begin(
+    git: &Git,
+    repo: &Repository,
+    order: &Order,
+    tree: &Tree,
+    spot: &Spot,
+) -> Result<TrashEntry, WorktreeError> {
+    let mut notes = Vec::new();
+    let admin = match find_admin(repo, order, tree)? {
+        AdminAt::Here(admin) => Some(admin),
+        AdminAt::Gone => {
+            notes.push("the admin directory had been removed before".to_owned());
+            None
+        }
+        AdminAt::Foreign(what) => {
+            notes.push(format!("the admin directory {} was left alone: {what}", tree.admin_id));
+            None
+        }
+    };
+    match find_tree(repo, tree)? {
+        TreeAt::Here(_place) => {}
+        TreeAt::Gone => notes.push("the tree had been removed before".to_owned()),
+        TreeAt::Foreign(what) => notes.push(format!("the tree's place was left alone: {what}")),
+    }
+    let branch_ref = format!("refs/heads/{}", order.branch.name);
+    let (head, on_branch) = match &admin {
+        Some(admin) => {
+            let place = Place::git_dir(admin);
+            (commit_of(git, &place, "HEAD").await?, branch_of(git, repo, admin).await?)
+        }
+        None => {
+            let head = commit_of(git, &Place::repository(repo), &branch_ref).await?;
+            let on_branch = head.is_some().then(|| order.branch.name.clone());
+            (head, on_branch)
+        }
+    };
+    let entry = TrashEntry {
+        order: order.clone(),
+        tree: tree.clone(),
+        head,
+        on_branch,
+        branch_deleted: false,
+        branch_tip: None,
+        branch_config: Vec::new(),
+        pins: Vec::new(),
+        vault_commit: None,
+        saved: Saved::Pending,
+        at: clock::now(),
+        complete: false,
+        notes,
+    };
+    trash::make_spot(spot)?;
+    trash::store(spot, &entry)?;
+    Ok(entry)
+}
+
+pub(super) async fn commit_of(git: &Git, place: &Place, rev: &str) -> Result<Option<String>, WorktreeError> {
+    let rev = format!("{rev}^{{commit}}");
+    let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", rev.as_str()];
+    let output = git.run(plain(git, Mode::Look, place, &args), git.timeout()).await?;
+    // git before 2.30 prints the option that ends options, too.
+    Ok(output.ok().then(|| output.text().lines().last().unwrap_or_default().to_owned()))
+}
+
+async fn branch_of(git: &Git, repo: &Repository, admin: &Path) -> Result<Option<String>, WorktreeError> {
+    if let Some(target) = refs_files::symbolic(repo, &admin.join("HEAD")) {
+        return Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)));
+    }
+    let symbolic = plain(git, Mode::Look, &Place::git_dir(admin), &["symbolic-ref", "--quiet", "HEAD"]);
+    let output = git.run(symbolic, git.timeout()).await?;
+    Ok(output
+        .ok()
+        .then(|| output.text())
+        .and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+}
+
+struct Retiring<'a> {
+    git: &'a Git,
+    repo: &'a Repository,
+    spot: &'a Spot,
+}
+
+impl Retiring<'_> {
+    async fn pin(&self, entry: &mut TrashEntry) -> Result<(), WorktreeError> {
+        if entry.vault_commit.is_some() || is_there(&self.spot.admin())? {
+            return Ok(());
+        }
+        let admin = match find_admin(self.repo, &entry.order, &entry.tree)? {
+            AdminAt::Here(admin) => admin,
+            // Nothing to read: HEAD and the branch are pinned all the same.
+            AdminAt::Gone | AdminAt::Foreign(_) => self.spot.admin(),
+        };
+        let branch = entry.order.branch.created.then_some(entry.order.branch.name.as_str());
+        let held = pins::collect(self.git, self.repo, &admin, entry.head.as_deref(), branch).await?;
+        entry.pins = held.names();
+        entry.notes.extend(held.notes);
+        // Until the entry says what it pins, nobody may make the chain anew.
+        let _lock = trash_lock::lock(self.repo).await?;
+        if !entry.pins.is_empty() {
+            let link = Link {
+                lane_id: entry.order.lane_id,
+                at: entry.at,
+                commits: &held.commits,
+                objects: &held.objects,
+            };
+            let root = entry.order.root.as_path();
+            entry.vault_commit = Some(pins_vault::hold(self.git, self.repo, root, &link).await?);
+        }
+        trash::store(self.spot, entry)
+    }
+
+    fn move_tree(&self, entry: &mut TrashEntry) -> Result<(), WorktreeError> {
+        if is_there(&self.spot.tree())? {
+            return Ok(());
+        }
+        match find_tree(self.repo, &entry.tree)? {
+            TreeAt::Here(place) => {
+                rename_checked(&place, &self.spot.tree(), (entry.tree.dev, entry.tree.ino))
+            }
+            TreeAt::Gone => Ok(()),
+            TreeAt::Foreign(what) => {
+                let note = format!("the tree's place was left alone: {what}");
+                if !entry.notes.contains(&note) {
+                    entry.notes.push(note);
+                }
+                trash::store(self.spot, entry)
+            }
+        }
+    }
+
+    async fn move_admin(&self, entry: &mut TrashEntry) -> Result<(), WorktreeError> {
+        let AdminAt::Here(admin) = find_admin(self.repo, &entry.order, &entry.tree)? else { return Ok(()) };
+        let to = self.spot.admin();
+        let _lock = trash_lock::lock(self.repo).await?;
+        if is_there(&to)? {
+            // A crash after the copy across file systems was complete.
+            let _gone = remove_tree(&admin, None)?;
+            return Ok(());
+        }
+        move_folder(&admin, &to)
+    }
+}
+
+/// Renames a folder and makes sure that it was the one that was meant; if not, it goes back.
+pub(super) fn rename_checked(from: &Path, to: &Path, expect: (u64, u64)) -> Result<(), WorktreeError> {
+    let failed = |source: rustix::io::Errno| WorktreeError::file("move", from, source);
+    let (Some(above), Some(name)) = (from.parent(), from.file_name()) else {
+        return Err(WorktreeError::NotOurs { path: from.to_path_buf(), reason: "it has no name".to_owned() });
+    };
+    let (Some(into), Some(new_name)) = (to.parent(), to.file_name()) else {
+        return Err(WorktreeError::NotOurs { path: to.to_path_buf(), reason: "it has no name".to_owned() });
+    };
+    let above = open_top(above).map_err(failed)?;
+    let into = open_top(into).map_err(failed)?;
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    let rename = || rustix::fs::renameat_with(&above, name, &into, new_name, flags);
+    match rename() {
+        // To move a folder is to change its `..`, which needs the right to write to it.
+        Err(rustix::io::Errno::ACCESS) => {
+            make_writable(&above, name, expect).map_err(failed)?;
+            rename().map_err(failed)?;
+        }
+        other => other.map_err(failed)?,
+    }
+    let stat = rustix::fs::statat(&into, new_name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    if (stat.st_dev, stat.st_ino) == expect {
+        return Ok(());
+    }
+    rustix::fs::renameat_with(&into, new_name, &above, name, flags).map_err(failed)?;
+    let reason = "another folder was put in its place just now".to_owned();
+    Err(WorktreeError::NotOurs { path: from.to_path_buf(), reason })
+}
+
+fn make_writable(above: &OwnedFd, name: &OsStr, expect: (u64, u64)) -> rustix::io::Result<()> {
+    let folder = open_dir(above, name)?;
+    let stat = rustix::fs::fstat(&folder)?;
+    if (stat.st_dev, stat.st_ino) != expect {
+        return Err(rustix::io::Errno::ACCESS);
+    }
+    rustix::fs::fchmod(&folder, FileMode::from_raw_mode(stat.st_mode & 0o7777 | 0o700))
+}
+
+/// The folder's device and inode.
+pub(super) fn identity(path: &Path) -> Result<(u64, u64), WorktreeError> {
+    let facts =
+        std::fs::symlink_metadata(path).map_err(|error| WorktreeError::file("look at", path, error))?;
+    Ok((facts.dev(), facts.ino()))
+}

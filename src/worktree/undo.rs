@@ -1,0 +1,142 @@
+//! Takes back a provisioning, from its order alone, however far it came.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::discover::gitfile_target;
+use super::error::WorktreeError;
+use super::git::{Git, Mode, Place};
+use super::model::{Order, Repository};
+use super::provision::{LOCK_PATIENCE, MARK};
+use super::resolve::{admin_dirs, heads, tree_of};
+use super::{layout, lock::WorkspaceLock, remove::remove_tree, token};
+
+/// How often processes that a crashed provisioning left are looked for and killed; one may just fork.
+const KILL_ROUNDS: u32 = 100;
+/// The pause between such rounds.
+const KILL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Removes what provisioning of this order made: its processes, tree, admin entry, and the branch when we
+/// made it, it still is at the base, and nobody else has it checked out; and the root when nothing else is in
+/// it. Idempotent; what is not provably of
+/// this order is not touched.
+///
+/// # Errors
+/// `RemoveTree`, `File`, `Lock`, those of git. It may be repeated.
+pub async fn undo(git: &Git, repo: &Repository, order: &Order) -> Result<(), WorktreeError> {
+    end_processes(order).await;
+    let (repo_, order_) = (repo.clone(), order.clone());
+    let held =
+        WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &format!("undo of {}", order.name)).await?;
+    let moved = tokio::task::spawn_blocking(move || take_out(&repo_, &order_));
+    let removing = moved.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
+    drop_branch(git, repo, order).await?;
+    drop(held);
+    let removal = tokio::task::spawn_blocking(move || {
+        removing.iter().try_for_each(|path| remove_tree(path, None).map(|_removed| ()))
+    });
+    removal.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
+    layout::release(repo, order.root.as_path());
+    Ok(())
+}
+
+/// Where a tree or admin entry lies while it is being deleted.
+fn aside(folder: &Path, order: &Order, what: &str) -> PathBuf {
+    folder.join(format!(".lanes-undo-{}-{what}", order.lane_id))
+}
+
+/// Renames the tree and the admin entry of the order out of the way; what is to be deleted comes back.
+fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeError> {
+    let path = order.path.as_path();
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let tree_aside = aside(above, order, "tree");
+    let admin_aside = aside(&repo.common_dir, order, "admin");
+    let all = admin_dirs(&repo.common_dir);
+    let ours: Vec<_> = all.iter().map(|(_id, dir)| dir).filter(|dir| token::is_of(dir, order)).collect();
+    // The tree goes first: its admin entry is what proves it ours.
+    if is_our_tree(path, &ours) {
+        // What an earlier undo did not come to delete.
+        let _before = remove_tree(&tree_aside, None)?;
+        fs::rename(path, &tree_aside).map_err(|error| WorktreeError::file("move away", path, error))?;
+    }
+    for dir in ours {
+        let _before = remove_tree(&admin_aside, None)?;
+        fs::rename(dir, &admin_aside).map_err(|error| WorktreeError::file("move away", dir, error))?;
+    }
+    // git was killed between making its admin directory and writing the first file into it. Both calls
+    // remove empty folders only.
+    if let Some(name) = path.file_name() {
+        let _not_empty_or_gone = fs::remove_dir(repo.common_dir.join("worktrees").join(name));
+    }
+    let _not_empty_or_gone = fs::remove_dir(path);
+    Ok([tree_aside, admin_aside].into_iter().filter(|aside| aside.symlink_metadata().is_ok()).collect())
+}
+
+/// True when the folder is the tree of one of our admin entries and no other one.
+fn is_our_tree(path: &Path, ours: &[&PathBuf]) -> bool {
+    if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return false;
+    }
+    let canonical = fs::canonicalize(path).ok();
+    let claims = |dir: &&PathBuf| tree_of(dir).and_then(|tree| fs::canonicalize(tree).ok()) == canonical;
+    match gitfile_target(&path.join(".git")) {
+        Some(target) => {
+            let target = fs::canonicalize(path.join(target)).ok();
+            ours.iter().any(|dir| target.as_ref() == Some(*dir))
+        }
+        None => path.join(".git").symlink_metadata().is_err() && ours.iter().any(claims),
+    }
+}
+
+/// Deletes our branch when that loses nothing.
+async fn drop_branch(git: &Git, repo: &Repository, order: &Order) -> Result<(), WorktreeError> {
+    if !order.branch.created {
+        return Ok(());
+    }
+    let known = heads(git, repo).await?;
+    let Some(head) = known.iter().find(|head| head.name == order.branch.name) else { return Ok(()) };
+    if head.sha != order.base.sha || head.checked_out.is_some() {
+        return Ok(());
+    }
+    let full = format!("refs/heads/{}", order.branch.name);
+    let args = ["update-ref", "--no-deref", "-d", full.as_str(), order.base.sha.as_str()];
+    git.ask(Mode::Write, &Place::repository(repo), args).await.map(|_said| ())
+}
+
+/// Ends what a provisioning that nobody waits for any more has running: git, its filters, its hooks.
+async fn end_processes(order: &Order) {
+    let mark = format!("{MARK}={}", order.lane_id);
+    for _round in 0..KILL_ROUNDS {
+        let mark = mark.clone();
+        let search = tokio::task::spawn_blocking(move || marked(mark.as_bytes()));
+        let found = search.await.unwrap_or_default();
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            // Fails only when it has ended meanwhile.
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        tokio::time::sleep(KILL_PAUSE).await;
+    }
+}
+
+/// Our own user's processes whose environment has this entry, zombies and ourselves left out.
+fn marked(entry: &[u8]) -> Vec<Pid> {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let is_marked = |process: fs::DirEntry| {
+        let number: i32 = process.file_name().to_str()?.parse().ok()?;
+        let pid = Pid::from_raw(number)?;
+        if pid == rustix::process::getpid() || process.metadata().ok()?.uid() != own {
+            return None;
+        }
+        let environment = fs::read(process.path().join("environ")).ok()?;
+        environment.split(|byte| *byte == 0).any(|known| known == entry).then_some(pid)
+    };
+    processes.filter_map(Result::ok).filter_map(is_marked).collect()
+}
