@@ -1,9 +1,12 @@
 //! Many coding agents, builds or people in one git repository at once, each in its own *lane*: a
 //! worktree on its own branch, its terminals, its supervised processes, its events.
 
+pub mod api;
 pub mod bus;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "serve")]
+pub mod daemon;
 pub mod failure;
 pub mod files;
 pub mod home;

@@ -3,6 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_resilient;
+mod daemon_connection;
+mod daemon_launch;
+mod daemon_socket;
+mod daemon_subscriptions;
 mod keeper_run;
 mod keeper_socket;
 mod keeper_terminal;

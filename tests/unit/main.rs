@@ -1,5 +1,7 @@
 //! Values in, values out: no process, disk, socket or real clock.
 
+mod api_codec;
+mod api_schema;
 mod bus_follow;
 mod bus_hub;
 mod bus_live;
@@ -8,6 +10,7 @@ mod bus_redact;
 mod bus_size;
 mod bus_topic;
 mod config;
+mod daemon_environment;
 mod ids;
 mod keeper_index;
 mod keeper_protocol;
