@@ -8,6 +8,7 @@ mod daemon_connection;
 mod daemon_launch;
 mod daemon_socket;
 mod daemon_subscriptions;
+mod embed;
 mod keeper_run;
 mod keeper_socket;
 mod keeper_terminal;

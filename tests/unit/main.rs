@@ -14,6 +14,9 @@ mod daemon_environment;
 mod ids;
 mod keeper_index;
 mod keeper_protocol;
+mod lanes_actor;
+mod lanes_machine;
+mod lanes_table;
 mod pty_attach;
 mod worktree_archive;
 mod worktree_changes;
@@ -24,3 +27,5 @@ mod worktree_provision;
 mod worktree_resolve;
 mod worktree_trash;
 
+#[path = "../support/quiet.rs"]
+mod quiet;

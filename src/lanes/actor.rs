@@ -1,0 +1,376 @@
+//! The owner of one lane: takes its requests one by one, writes down, tells, then acts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{Ask, Handle, MAILBOX, Message};
+use super::lane::{Lane, Stage};
+use super::machine::{self, Effect, Input, Step};
+use super::table::State;
+use super::world::{Launch, World};
+use crate::bus::{Actor as Who, Batch, Bus, Context, Table, Write};
+use crate::clock;
+use crate::failure::{Code, Failure};
+use crate::ids::TaskId;
+use crate::keeper::Identity;
+
+/// Between two attempts to write down the end of an effect when the journal cannot.
+const JOURNAL_RETRY: Duration = Duration::from_millis(250);
+
+/// How long a stopping runtime waits for a worktree that is being made or retired.
+pub const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a closed lane waits for the ends of its tasks to be written down; their processes are gone.
+const LATE: Duration = Duration::from_secs(2);
+
+/// What an effect brought.
+struct Outcome {
+    input: Option<Input>,
+    context: Context,
+    then: Option<Effect>,
+}
+
+/// Who waits for the start of a task.
+type Waiter = oneshot::Sender<Result<Arc<Lane>, Failure>>;
+
+/// The owner of one lane.
+pub(super) struct Actor {
+    lane: Arc<Lane>,
+    bus: Bus,
+    world: Arc<dyn World>,
+    mailbox: mpsc::Receiver<Message>,
+    view: watch::Sender<Arc<Lane>>,
+    effects: JoinSet<Outcome>,
+    launches: HashMap<TaskId, Launch>,
+    waiters: HashMap<TaskId, Waiter>,
+    /// The request that last caused something, for what its effects cause later.
+    cause: HashMap<TaskId, Context>,
+    /// The request for the cleanup that is pending or in progress.
+    closing: Option<Context>,
+    cleaning: bool,
+    counting: bool,
+    stop: CancellationToken,
+}
+
+impl Actor {
+    /// An owner for `lane`, and the handle to it.
+    pub(super) fn new(
+        lane: Lane,
+        bus: Bus,
+        world: Arc<dyn World>,
+        stop: CancellationToken,
+    ) -> (Self, Handle) {
+        let lane = Arc::new(lane);
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let (view, watcher) = watch::channel(Arc::clone(&lane));
+        let handle = Handle { id: lane.id, mailbox: sender, view: watcher };
+        let actor = Self {
+            lane,
+            bus,
+            world,
+            mailbox,
+            view,
+            effects: JoinSet::new(),
+            launches: HashMap::new(),
+            waiters: HashMap::new(),
+            cause: HashMap::new(),
+            closing: None,
+            cleaning: false,
+            counting: false,
+            stop,
+        };
+        (actor, handle)
+    }
+
+    /// Owns the lane until it is closed or the runtime stops. `first` are effects that a restart has to
+    /// take up again.
+    ///
+    /// Gives back the sending half of the view: whoever waits for the owner's end waits for its drop.
+    pub(super) async fn run(mut self, first: Vec<Effect>) -> watch::Sender<Arc<Lane>> {
+        let ours = Context::new(Who::lanes());
+        self.act(first, &ours);
+        loop {
+            if self.lane.state() == State::Closed {
+                self.drain(LATE, |_lane| true).await;
+                break;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.finish().await;
+                    break;
+                }
+                Some(ended) = self.effects.join_next(), if !self.effects.is_empty() => {
+                    // A panicking effect is a bug of ours; it must not end the owner of the lane.
+                    if let Ok(outcome) = ended {
+                        self.took_effect(outcome).await;
+                    }
+                }
+                message = self.mailbox.recv() => match message {
+                    Some(message) => self.handle(message).await,
+                    None => break,
+                },
+            }
+        }
+        // Aborts what is left: git is ended with its group, keepers and their tasks live on.
+        self.effects.shutdown().await;
+        self.view
+    }
+
+    /// Lets a worktree that is being made or retired come to its end, for a while: what is cut off here
+    /// is undone or resumed by the next start.
+    async fn finish(&mut self) {
+        self.mailbox.close();
+        self.drain(STOP_WAIT, |lane| matches!(lane.state(), State::Provisioning | State::Cleaning)).await;
+    }
+
+    /// Takes the ends of effects while there are any and `more` wants them, up to a deadline.
+    async fn drain(&mut self, wait: Duration, more: impl Fn(&Lane) -> bool) {
+        let deadline = tokio::time::Instant::now() + wait;
+        while more(&self.lane) {
+            match tokio::time::timeout_at(deadline, self.effects.join_next()).await {
+                Ok(Some(Ok(outcome))) => self.took_effect(outcome).await,
+                Ok(Some(Err(_panicked))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) {
+        let Message { ask, context, reply } = message;
+        match ask {
+            Ask::Apply(input) => {
+                let result = self.decide(input, &context).await;
+                let _caller_left = reply.send(result);
+            }
+            Ask::Count => {
+                self.act(vec![Effect::Count], &context);
+                let _caller_left = reply.send(Ok(Arc::clone(&self.lane)));
+            }
+            Ask::Start(task, launch) => {
+                let id = task.id;
+                self.launches.insert(id, launch);
+                self.cause.insert(id, context.clone());
+                self.waiters.insert(id, reply);
+                if let Err(refusal) = self.decide(Input::Start(task), &context).await {
+                    self.launches.remove(&id);
+                    self.cause.remove(&id);
+                    self.answer(id, Err(refusal));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, id: TaskId, result: Result<Arc<Lane>, Failure>) {
+        if let Some(waiter) = self.waiters.remove(&id) {
+            let _caller_left = waiter.send(result);
+        }
+    }
+
+    async fn took_effect(&mut self, outcome: Outcome) {
+        let Outcome { input, context, then } = outcome;
+        let Some(input) = input else {
+            self.counting = false;
+            return;
+        };
+        match &input {
+            Input::Counted { .. } => self.counting = false,
+            Input::Cleaned { .. } | Input::CleanupFailed(_) => self.cleaning = false,
+            _other => {}
+        }
+        let answered = match &input {
+            Input::Started(id, _) => Some((*id, None)),
+            Input::NotStarted(id, failure) => Some((*id, Some(failure.clone()))),
+            _other => None,
+        };
+        let forgotten = match &input {
+            Input::Gone(id) | Input::NotStarted(id, _) => Some(*id),
+            _other => None,
+        };
+        let result = loop {
+            match self.decide(input.clone(), &context).await {
+                Err(failure) if failure.code == Code::Io && !self.stop.is_cancelled() => {
+                    tracing::warn!(lane = %self.lane.id, error = %failure, "the end of an effect could not be written down");
+                    tokio::time::sleep(JOURNAL_RETRY).await;
+                }
+                other => break other,
+            }
+        };
+        if let Err(refusal) = &result {
+            tracing::error!(lane = %self.lane.id, error = %refusal, "the end of an effect was refused");
+        }
+        if let Some((id, failure)) = answered {
+            let lane = Arc::clone(&self.lane);
+            self.answer(id, failure.map_or(Ok(lane), Err));
+        }
+        if let Some(id) = forgotten {
+            self.cause.remove(&id);
+            self.world.forget(id);
+        }
+        if let Some(effect) = then {
+            self.act(vec![effect], &context);
+        }
+    }
+
+    /// Decides, writes down, tells, acts.
+    async fn decide(&mut self, input: Input, context: &Context) -> Result<Arc<Lane>, Failure> {
+        let asks_for_cleanup = matches!(input, Input::Cleanup { .. });
+        let step = machine::apply(&self.lane, input, clock::now())?;
+        let begins = step.lane.cleanup_attempts > self.lane.cleanup_attempts
+            || (step.lane.cleanup_pending && !self.lane.cleanup_pending);
+        if asks_for_cleanup && begins {
+            self.closing = Some(context.clone());
+        }
+        let batch = batch(&step, context, self.closing.as_ref().unwrap_or(context));
+        if !batch.events.is_empty() || !batch.writes.is_empty() {
+            self.bus.commit(batch).await?;
+        }
+        self.lane = Arc::new(step.lane);
+        self.view.send_replace(Arc::clone(&self.lane));
+        self.act(step.effects, context);
+        Ok(Arc::clone(&self.lane))
+    }
+
+    fn act(&mut self, effects: Vec<Effect>, context: &Context) {
+        for effect in effects {
+            let world = Arc::clone(&self.world);
+            let lane = Lane::clone(&self.lane);
+            let context = context.clone();
+            match effect {
+                Effect::Provision => {
+                    self.effects.spawn(async move {
+                        let input = match world.provision(lane, context.clone()).await {
+                            Ok(tree) => Input::Provisioned { tree },
+                            Err(failure) => Input::ProvisionFailed(failure),
+                        };
+                        Outcome { input: Some(input), context, then: None }
+                    });
+                }
+                Effect::Rollback => {
+                    self.effects.spawn(async move {
+                        let input = match world.rollback(lane).await {
+                            Ok(tree) => Input::Provisioned { tree },
+                            Err(failure) => Input::ProvisionFailed(failure),
+                        };
+                        Outcome { input: Some(input), context, then: None }
+                    });
+                }
+                Effect::Start(id) => self.act_start(id, lane, context),
+                Effect::Adopt(id) => self.act_adopt(id, context),
+                Effect::Watch(id) => self.act_watch(id, context),
+                Effect::Clean if self.cleaning => {}
+                Effect::Clean => {
+                    self.cleaning = true;
+                    let context = self.closing.clone().unwrap_or(context);
+                    self.effects.spawn(async move {
+                        let input = match world.clean(lane, context.clone()).await {
+                            Ok(retired) => Input::Cleaned { notes: retired.notes, reason: "cleanup".into() },
+                            Err(failure) => Input::CleanupFailed(failure),
+                        };
+                        Outcome { input: Some(input), context, then: None }
+                    });
+                }
+                Effect::Count if self.counting || !self.lane.state().takes_tasks() => {}
+                Effect::Count => {
+                    self.counting = true;
+                    self.effects.spawn(async move {
+                        let input = match world.count(lane).await {
+                            Ok((head, changes)) => Some(Input::Counted { head, changes }),
+                            Err(failure) => {
+                                tracing::debug!(error = %failure, "changes could not be counted");
+                                None
+                            }
+                        };
+                        Outcome { input, context, then: None }
+                    });
+                }
+            }
+        }
+    }
+
+    fn act_start(&mut self, id: TaskId, lane: Lane, context: Context) {
+        let world = Arc::clone(&self.world);
+        let Some(task) = lane.tasks.get(&id).cloned() else { return };
+        let launch = self.launches.remove(&id).unwrap_or_default();
+        self.effects.spawn(async move {
+            let input = match world.start(lane, task, launch).await {
+                Ok(identity) => Input::Started(id, Box::new(identity)),
+                Err(failure) => Input::NotStarted(id, failure),
+            };
+            Outcome { input: Some(input), context, then: None }
+        });
+    }
+
+    fn act_adopt(&mut self, id: TaskId, context: Context) {
+        let world = Arc::clone(&self.world);
+        let Some(task) = self.lane.tasks.get(&id).cloned() else { return };
+        self.effects.spawn(async move {
+            match world.adopt(task).await {
+                Some(identity) => {
+                    let context = caused_by(&identity, context);
+                    let input = Some(Input::Started(id, Box::new(identity)));
+                    Outcome { input, context, then: None }
+                }
+                None => {
+                    let stopped = Failure::new(Code::DaemonDown, "the runtime stopped while it was started");
+                    Outcome { input: Some(Input::NotStarted(id, stopped)), context, then: None }
+                }
+            }
+        });
+    }
+
+    fn act_watch(&mut self, id: TaskId, context: Context) {
+        let world = Arc::clone(&self.world);
+        let Some(task) = self.lane.tasks.get(&id).cloned() else { return };
+        let context = match (self.cause.get(&id), &task.identity) {
+            (Some(cause), _) => cause.clone(),
+            (None, Some(identity)) => caused_by(identity, context),
+            (None, None) => context,
+        };
+        self.effects.spawn(async move {
+            match task.stage {
+                Stage::Starting | Stage::Live => {
+                    let exit = world.ended(task).await;
+                    Outcome { input: Some(Input::Ended(id, exit)), context, then: Some(Effect::Watch(id)) }
+                }
+                Stage::Lingering | Stage::Ended => {
+                    world.gone(task).await;
+                    Outcome { input: Some(Input::Gone(id)), context, then: None }
+                }
+            }
+        });
+    }
+}
+
+/// The chain of the request that started a task, as its keeper has written it down.
+fn caused_by(identity: &Identity, context: Context) -> Context {
+    Context { correlation_id: identity.correlation_id, ..context }
+}
+
+/// What a step writes down; `closing` is the request for its cleanup.
+fn batch(step: &Step, context: &Context, closing: &Context) -> Batch {
+    let lane = &step.lane;
+    let events = step
+        .facts
+        .iter()
+        .map(|fact| {
+            let cause = if fact.of_cleanup { closing } else { context };
+            let mut draft = cause.draft(fact.topic, fact.payload.clone());
+            draft.workspace_id = Some(lane.workspace_id());
+            draft.lane_id = Some(lane.id);
+            draft.task_id = fact.task_id;
+            draft.session_id = fact.session_id;
+            draft
+        })
+        .collect();
+    let mut writes = vec![Write::put(Table::Lanes, lane.id, lane)];
+    writes.extend(step.tasks.iter().map(|id| match lane.tasks.get(id) {
+        Some(task) => Write::put(Table::Tasks, id, task),
+        None => Write::remove(Table::Tasks, id),
+    }));
+    Batch { events, writes }
+}

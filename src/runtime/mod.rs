@@ -1,0 +1,20 @@
+//! The runtime: what programs embed, and what the daemon and the command line are made of.
+//!
+//! ```text
+//!   Runtime --owner--> Owner: bus, store, registry, live, recovery (and the socket, when it serves)
+//!           --client-> api::Client --socket--> the owner of that home
+//! ```
+//!
+//! Both ways take the same messages: [`Runtime::call`] with a [`Method`](crate::api::Method) of [`crate::api`].
+
+mod calls;
+mod facade;
+mod lane_requests;
+mod other_requests;
+mod owner;
+mod records;
+mod recover;
+mod resolve;
+mod task_requests;
+
+pub use facade::{Events, Options, Runtime};

@@ -1,0 +1,351 @@
+//! The owner of a home: the one process that decides for its lanes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, LaneView, Method};
+use crate::bus::{Actor, Bus, Context, Hub};
+use crate::config;
+use crate::failure::{Code, Failure};
+use crate::home::Home;
+use crate::lanes::lane::Lane;
+use crate::lanes::machine::Input;
+use crate::lanes::table::State;
+use crate::lanes::workspace::Workspaces;
+use crate::lanes::{Live, Registry};
+use crate::store::{OwnerLock, Retention, Store};
+use crate::task::Launcher;
+use crate::worktree::trash;
+
+/// The owner of a home.
+pub(crate) struct Owner {
+    pub(super) home: Home,
+    pub(super) bus: Bus,
+    pub(super) registry: Registry,
+    pub(super) live: Arc<Live>,
+    pub(super) workspaces: Arc<Workspaces>,
+    pub(super) background: TaskTracker,
+    /// Cancelled when somebody asks the runtime to stop.
+    pub(super) stop: CancellationToken,
+    pub(super) started: Instant,
+    /// When a request last came, in milliseconds after `started`.
+    asked_ms: AtomicU64,
+    /// After so long without a request, an open lane's transition or a live task, the runtime ends.
+    idle_exit: Option<Duration>,
+    pub(super) boot_id: String,
+    /// What was found when it started, for people.
+    pub(super) notes: Vec<String>,
+    store: Arc<Store>,
+    /// Held until the end; the flock on it is what makes us the owner.
+    _lock: OwnerLock,
+}
+
+impl Owner {
+    /// Opens the store, takes up what is there, registers the methods. The caller holds the lock.
+    pub(super) async fn open(
+        options: &super::Options,
+        home: Home,
+        lock: OwnerLock,
+    ) -> Result<Arc<Self>, Failure> {
+        let hub = Hub::new();
+        let settings = config::load(None, options.user_config.as_deref(), false)?.config;
+        let retention = Retention { age: settings.events.keep, ..Retention::default() };
+        let (store, opened) = Store::open_with(home.store(), hub.clone(), retention)?;
+        let mut notes = Vec::new();
+        if let Some(aside) = &opened.moved_aside {
+            notes.push(format!(
+                "the store was damaged; it lies at {} now, and was rebuilt from what exists",
+                aside.display()
+            ));
+        }
+        let store = Arc::new(store);
+        let bus = Bus::new(Arc::clone(&store) as Arc<dyn crate::bus::Journal>, hub);
+        let workspaces = Arc::new(Workspaces::new(
+            home.clone(),
+            bus.clone(),
+            options.user_config.clone(),
+            options.git.clone(),
+        ));
+        let launcher = Launcher::new(options.keeper.clone(), home.path());
+        let live = Arc::new(Live::new(home.clone(), bus.clone(), Arc::clone(&workspaces), launcher));
+        let registry = Registry::new(bus.clone(), Arc::clone(&live) as Arc<dyn crate::lanes::World>);
+        let owner = Arc::new(Self {
+            home,
+            bus,
+            registry,
+            live,
+            workspaces,
+            background: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            started: Instant::now(),
+            asked_ms: AtomicU64::new(0),
+            idle_exit: settings.daemon.idle_exit,
+            boot_id: crate::task::boot_id(),
+            notes,
+            store,
+            _lock: lock,
+        });
+        owner.register_all();
+        let context = Context::new(Actor::lanes());
+        owner.recover(false, &context).await?;
+        let payload =
+            json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
+        owner.bus.publish(context.draft("daemon.started", payload)).await?;
+        owner.spawn_background();
+        Ok(owner)
+    }
+
+    /// Serves the socket of the home until the runtime stops.
+    #[cfg(feature = "serve")]
+    pub(super) fn serve(self: &Arc<Self>) -> Result<super::facade::Server, Failure> {
+        use crate::daemon::{ServeOptions, Socket, serve};
+        let mut options = ServeOptions::new(Socket::bind(self.home.path())?, self.bus.clone());
+        options.capabilities = self.bus.methods().into_iter().map(str::to_owned).collect();
+        let owner = Arc::downgrade(self);
+        options.peer_lane = Arc::new(move |pid| owner.upgrade()?.lane_of_process(pid));
+        let owner = Arc::downgrade(self);
+        options.resolve_lane = Arc::new(move |words, _context| {
+            let owner = owner.clone();
+            Box::pin(async move {
+                let stopping = || Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again");
+                Ok(owner.upgrade().ok_or_else(stopping)?.find(&words).await?.lane().id)
+            })
+        });
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(options, stop.clone()));
+        Ok(super::facade::Server { until: stop.drop_guard(), serving })
+    }
+
+    /// The open lane whose keeper a process descends from.
+    #[cfg(feature = "serve")]
+    fn lane_of_process(&self, pid: i32) -> Option<crate::ids::LaneId> {
+        let task = crate::task::peer_lane(u32::try_from(pid).ok()?, self.home.path())?;
+        let lanes = self.registry.all();
+        let known =
+            lanes.iter().find(|handle| handle.lane().tasks.contains_key(&task)).map(crate::lanes::Handle::id);
+        known
+            .or_else(|| crate::task::read_identity(&self.home.run_dir(task)).map(|identity| identity.lane_id))
+    }
+
+    fn spawn_background(self: &Arc<Self>) {
+        let live = Arc::clone(&self.live);
+        let stop = self.stop.clone();
+        self.background.spawn(async move { live.save_in_background(stop).await });
+        let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
+        self.background.spawn(async move { expire(owner, stop).await });
+        if let Some(limit) = self.idle_exit {
+            let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
+            self.background.spawn(async move { end_when_idle(owner, stop, limit).await });
+        }
+    }
+
+    fn asked_now(&self) {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.asked_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// True when nobody has asked for anything for so long as `daemon.idle_exit` says, no task is live and
+    /// no lane is on its way.
+    fn is_idle(&self) -> bool {
+        let Some(limit) = self.idle_exit else { return false };
+        let quiet = self
+            .started
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.asked_ms.load(Ordering::Relaxed)));
+        let still = |lane: &Lane| {
+            lane.live_tasks().next().is_none()
+                && !matches!(lane.state(), State::New | State::Provisioning | State::Cleaning)
+        };
+        quiet >= limit && self.registry.all().iter().all(|handle| still(&handle.lane()))
+    }
+
+    /// Refuses, cancels, waits, aborts. Lanes and their tasks go on.
+    pub(super) async fn shut_down(&self) {
+        self.stop.cancel();
+        self.bus.close_calls();
+        self.registry.stop().await;
+        self.background.close();
+        self.background.wait().await;
+        let context = Context::new(Actor::lanes());
+        let stopped = context.draft("daemon.stopped", json!({ "pid": std::process::id() }));
+        if let Err(failure) = self.bus.publish(stopped).await {
+            tracing::warn!(error = %failure, "the end was not written down");
+        }
+        self.bus.close();
+        let store = Arc::clone(&self.store);
+        let _ended = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+
+    /// A lane as users see it, with what only the runtime knows.
+    pub(super) fn view(&self, lane: &Lane) -> LaneView {
+        let mut view = lane.view();
+        view.guarantees = self.live.guarantees();
+        view.last_output_at = self.live.last_output(lane);
+        view
+    }
+
+    /// Refuses what a process of a lane asks of others, against accidents of agents: its own lane and the
+    /// lanes it made are its own business, the rest is not, unless the user granted it.
+    pub(super) fn guard(&self, context: &Context, target: Option<&Lane>, what: &str) -> Result<(), Failure> {
+        let Some(from) = context.from_lane else { return Ok(()) };
+        let granted = self.registry.get(from).is_some_and(|handle| handle.lane().grant_all);
+        let own = target.is_some_and(|lane| lane.id == from || lane.created_by == Some(from));
+        if granted || own {
+            return Ok(());
+        }
+        let whose = target.map_or_else(|| "every lane".to_owned(), |lane| format!("lane {}", lane.name()));
+        Err(Failure::new(
+            Code::NotYourLane,
+            format!("a process in lane {} may not {what} {whose}", self.name_of(from)),
+        )
+        .hint("ask the user to do it, or to make the lane with: lanes create --grant all"))
+    }
+
+    fn name_of(&self, id: crate::ids::LaneId) -> String {
+        self.registry.get(id).map_or_else(|| id.to_string(), |handle| handle.lane().name().to_owned())
+    }
+
+    fn register<M, F, R>(self: &Arc<Self>, handler: F)
+    where
+        M: Method,
+        F: Fn(Arc<Self>, M::Params, Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<M::Reply, Failure>> + Send + 'static,
+    {
+        let owner: Weak<Self> = Arc::downgrade(self);
+        let handler = Arc::new(handler);
+        let answer = move |params: Value,
+                           context: Context|
+              -> crate::bus::BoxFuture<'static, Result<Value, Failure>> {
+            let (owner, handler) = (owner.clone(), Arc::clone(&handler));
+            Box::pin(async move {
+                let owner = owner.upgrade().ok_or_else(|| {
+                    Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again")
+                })?;
+                owner.asked_now();
+                let params = serde_json::from_value(params).map_err(|error| {
+                    Failure::new(
+                        Code::ValidationError,
+                        format!("the parameters of {} are wrong: {error}", M::NAME),
+                    )
+                    .hint("lanes api schema shows what it takes")
+                })?;
+                let reply = handler(owner, params, context).await?;
+                serde_json::to_value(reply).map_err(|error| {
+                    Failure::new(
+                        Code::HandlerError,
+                        format!("the reply of {} cannot be written: {error}", M::NAME),
+                    )
+                })
+            })
+        };
+        self.bus.register(M::NAME, Arc::new(answer)).expect("invariant: each method is registered once");
+    }
+
+    fn register_all(self: &Arc<Self>) {
+        self.register::<api::DaemonHello, _, _>(|o, p, c| async move { o.hello(p, c).await });
+        self.register::<api::DaemonStatus, _, _>(|o, p, c| async move { o.status(p, c).await });
+        self.register::<api::DaemonStop, _, _>(|o, p, c| async move { o.stop_asked(p, c).await });
+        self.register::<api::LaneCreate, _, _>(|o, p, c| async move { o.create(p, c).await });
+        self.register::<api::LaneList, _, _>(|o, p, c| async move { o.list(p, c).await });
+        self.register::<api::LaneGet, _, _>(|o, p, c| async move { o.get(p, c).await });
+        self.register::<api::LaneCleanup, _, _>(|o, p, c| async move { o.cleanup(p, c).await });
+        self.register::<api::LaneRestore, _, _>(|o, p, c| async move { o.restore(p, c).await });
+        self.register::<api::LaneShare, _, _>(|o, p, c| async move { o.apply(&p, Input::Share, c).await });
+        self.register::<api::LaneUnshare, _, _>(
+            |o, p, c| async move { o.apply(&p, Input::Unshare, c).await },
+        );
+        self.register::<api::LaneJoin, _, _>(|o, p, c| async move { o.join(p, c).await });
+        self.register::<api::LaneLeave, _, _>(|o, p, c| async move { o.leave(p, c).await });
+        self.register::<api::LaneBlock, _, _>(|o, p, c| async move { o.block(p, c).await });
+        self.register::<api::LaneUnblock, _, _>(
+            |o, p, c| async move { o.apply(&p, Input::Unblock, c).await },
+        );
+        self.register::<api::LaneWait, _, _>(|o, p, c| async move { o.wait(p, c).await });
+        self.register::<api::TaskExec, _, _>(|o, p, c| async move { o.exec(p, c).await });
+        self.register::<api::TaskAttach, _, _>(|o, p, c| async move { o.attach(p, c).await });
+        self.register::<api::TaskGet, _, _>(|o, p, c| async move { o.task_get(p, c).await });
+        self.register::<api::TaskInput, _, _>(|o, p, c| async move { o.input(p, c).await });
+        self.register::<api::TaskResize, _, _>(|o, p, c| async move { o.resize(p, c).await });
+        self.register::<api::TaskSignal, _, _>(|o, p, c| async move { o.signal(p, c).await });
+        self.register::<api::TaskKill, _, _>(|o, p, c| async move { o.kill(p, c).await });
+        self.register::<api::TaskLogs, _, _>(|o, p, c| async move { o.logs(p, c).await });
+        self.register::<api::TaskDetach, _, _>(|o, p, c| async move { o.detach(p, c).await });
+        self.register::<api::EventReplay, _, _>(|o, p, c| async move { o.replay(p, c).await });
+        self.register::<api::StateSnapshot, _, _>(|o, p, c| async move { o.snapshot(p, c).await });
+        self.register::<api::TrashList, _, _>(|o, p, c| async move { o.trash_list(p, c).await });
+        self.register::<api::TrashEmpty, _, _>(|o, p, c| async move { o.trash_empty(p, c).await });
+        self.register::<api::Reconcile, _, _>(|o, p, c| async move { o.reconcile(p, c).await });
+        self.register::<api::Trust, _, _>(|o, p, c| async move { o.trust(p, c).await });
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.registry.cancel();
+        self.bus.close();
+    }
+}
+
+/// How often the trash is looked through for what is past its time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Stops the runtime once it is idle; looks a few times in each limit.
+async fn end_when_idle(owner: Weak<Owner>, stop: CancellationToken, limit: Duration) {
+    let mut every = tokio::time::interval((limit / 4).max(Duration::from_millis(100)));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _tick = every.tick() => {}
+        }
+        let Some(owner) = owner.upgrade() else { return };
+        if owner.is_idle() {
+            tracing::info!("nobody has asked for anything, the runtime ends");
+            stop.cancel();
+        }
+    }
+}
+
+async fn expire(owner: Weak<Owner>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _tick = every.tick() => {}
+        }
+        let Some(owner) = owner.upgrade() else { return };
+        for workspace in owner.workspaces.all() {
+            if let Err(failure) = owner.expire_trash(&workspace).await {
+                tracing::warn!(error = %failure, workspace = %workspace.id, "the trash could not be looked through");
+            }
+        }
+    }
+}
+
+impl Owner {
+    async fn expire_trash(&self, workspace: &crate::lanes::workspace::Workspace) -> Result<(), Failure> {
+        let limits = self.workspaces.config(&workspace.repo).await?.trash;
+        let entries = self.trash_of(workspace).await?;
+        let due = tokio::task::spawn_blocking(move || {
+            let sized: Vec<_> =
+                entries.into_iter().map(|entry| (trash::size(&entry).unwrap_or(0), entry)).collect();
+            let sized: Vec<_> = sized.into_iter().map(|(bytes, entry)| (entry, bytes)).collect();
+            let ids = trash::expired(&sized, limits.keep, limits.max, crate::clock::now());
+            let due = sized
+                .into_iter()
+                .map(|(entry, _bytes)| entry)
+                .filter(|entry| ids.contains(&entry.order.lane_id));
+            due.collect::<Vec<_>>()
+        });
+        let due = due.await.unwrap_or_default();
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.live.empty_trash(&workspace.repo, &due).await
+    }
+}
