@@ -3,6 +3,8 @@
 
 pub mod api;
 pub mod bus;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "serve")]

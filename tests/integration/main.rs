@@ -4,10 +4,23 @@
 mod support;
 
 mod api_resilient;
+mod cli_attach;
+mod cli_exec;
+mod cli_quickstart;
 mod daemon_connection;
 mod daemon_launch;
 mod daemon_socket;
 mod daemon_subscriptions;
+mod e2e_agents;
+mod e2e_bad_input;
+mod e2e_bad_world;
+mod e2e_crash;
+mod e2e_detach;
+mod e2e_events;
+mod e2e_hostile;
+mod e2e_lanes;
+mod e2e_nested;
+mod e2e_restore;
 mod embed;
 mod keeper_run;
 mod keeper_socket;

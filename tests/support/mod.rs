@@ -1,6 +1,9 @@
 //! What several tests need: builders of real things, and fakes of outside ones.
 
+pub mod e2e;
 pub mod git;
 pub mod server;
+pub mod stage;
 pub mod task;
+pub mod tty;
 pub mod work;
