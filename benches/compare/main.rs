@@ -1,0 +1,211 @@
+//! Side by side with what others offer: `cargo bench --bench compare -- SUBJECT [--json FILE]`.
+//!
+//! Each subject runs A and B alternately in one process and prints the raw medians, their ratio, and
+//! what is not comparable about them.
+
+mod bus;
+mod cli;
+mod provision;
+mod yard;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+const USAGE: &str = "usage: cargo bench --bench compare -- SUBJECT [--rounds N] [--json FILE]
+
+  bus                the bus on its memory journal beside tokio's channels
+  provision          a lane from create to cleanup beside git worktree add and remove
+    --repo PATH      on a clone of this repository that borrows its objects (default: a generated one)
+    --generate N     files of the generated repository (default 3000)
+    --lanes N,N      how many at once (default 1,50)
+    --in DIR         where the scratch folder is made (default: the temporary folder)
+  cli                commands from a shell, and the memory of the daemon, with many lanes open
+    --generate N     files of the generated repository (default 200)
+    --lanes N        how many (default 50)
+    --in DIR         as above";
+
+/// What the command line asks for.
+struct Wanted {
+    subject: String,
+    rounds: usize,
+    json: Option<PathBuf>,
+    /// What only the subject understands.
+    rest: Vec<String>,
+}
+
+/// One line of a comparison: both in the same unit. Without theirs there is nothing to compare with.
+struct Line {
+    what: String,
+    unit: &'static str,
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+    /// True when a larger number is the better one.
+    more_is_better: bool,
+}
+
+/// What a subject has found.
+struct Comparison {
+    subject: &'static str,
+    ours: String,
+    theirs: String,
+    lines: Vec<Line>,
+    not_comparable: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let wanted = match parse(std::env::args().skip(1)) {
+        Ok(Some(wanted)) => wanted,
+        // `cargo bench` without a subject runs every bench; this one has nothing to say then.
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => return usage(&message),
+    };
+    let comparison = match wanted.subject.as_str() {
+        "bus" => bus::run(wanted.rounds, &wanted.rest),
+        "cli" => cli::run(wanted.rounds, wanted.rest),
+        "provision" => provision::run(wanted.rounds, wanted.rest),
+        other => Err(format!("there is no subject {other:?}")),
+    };
+    let comparison = match comparison {
+        Ok(comparison) => comparison,
+        Err(message) => return usage(&message),
+    };
+    print(&comparison);
+    let Some(file) = wanted.json else { return ExitCode::SUCCESS };
+    match std::fs::write(&file, format!("{:#}\n", to_json(&comparison))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => usage(&format!("could not write {}: {error}", file.display())),
+    }
+}
+
+fn usage(message: &str) -> ExitCode {
+    eprintln!("{message}\n{USAGE}");
+    ExitCode::from(2)
+}
+
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>, String> {
+    // `cargo bench` adds this one.
+    let mut arguments = arguments.filter(|argument| argument != "--bench");
+    let Some(subject) = arguments.next() else { return Ok(None) };
+    let mut wanted = Wanted { subject, rounds: 11, json: None, rest: Vec::new() };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => wanted.json = Some(arguments.next().ok_or("--json needs a file")?.into()),
+            "--rounds" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                wanted.rounds = number.filter(|number| *number > 0).ok_or("--rounds needs a number")?;
+            }
+            _other => wanted.rest.push(argument),
+        }
+    }
+    Ok(Some(wanted))
+}
+
+/// Takes an option with its value out of what only the subject understands.
+fn flag(rest: &mut Vec<String>, name: &str) -> Result<Option<String>, String> {
+    let Some(at) = rest.iter().position(|word| word == name) else { return Ok(None) };
+    if at + 1 >= rest.len() {
+        return Err(format!("{name} needs a value"));
+    }
+    let mut taken = rest.drain(at..at + 2);
+    Ok(taken.nth(1))
+}
+
+/// The middle of `values`.
+fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+/// The value that so many percent of `values` are below of.
+fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// Median, least, 95th percentile and number, for people.
+fn summary(values: &[f64]) -> String {
+    if values.is_empty() {
+        return "-".to_owned();
+    }
+    let (middle, least, tail) = (median(values), percentile(values, 0), percentile(values, 95));
+    format!("median {middle:.1} min {least:.1} p95 {tail:.1} n {}", values.len())
+}
+
+/// How many a second.
+fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+impl Line {
+    /// Ours by theirs, in the sense in which above 1 is better.
+    fn ratio(&self) -> f64 {
+        let (ours, theirs) = (median(&self.ours), median(&self.theirs));
+        if self.more_is_better { ours / theirs } else { theirs / ours }
+    }
+}
+
+fn print(comparison: &Comparison) {
+    println!("A: {}\nB: {}", comparison.ours, comparison.theirs);
+    println!("{:<44} {:>14} {:>14}  {:<8} {:>8}", "median of", "A", "B", "unit", "A is");
+    for line in &comparison.lines {
+        let (ours, theirs) = (median(&line.ours), median(&line.theirs));
+        let what = &line.what;
+        match line.theirs.is_empty() {
+            true => println!("{what:<44} {ours:>14.1} {:>14}  {:<8}", "-", line.unit),
+            false => {
+                println!("{what:<44} {ours:>14.1} {theirs:>14.1}  {:<8} {:>7.2}x", line.unit, line.ratio());
+            }
+        }
+    }
+    println!("raw, in the order of the rounds:");
+    for line in &comparison.lines {
+        println!("  {} ({})", line.what, line.unit);
+        for (who, values) in [("A", &line.ours), ("B", &line.theirs)] {
+            println!("    {who} {}: {}", summary(values), shown(values));
+        }
+    }
+    println!("not comparable:");
+    for remark in &comparison.not_comparable {
+        println!("  - {remark}");
+    }
+}
+
+/// As many as one cares to read; all are in the JSON.
+fn shown(values: &[f64]) -> String {
+    const MOST: usize = 24;
+    let more = if values.len() > MOST { " …" } else { "" };
+    let values: Vec<String> = values.iter().take(MOST).map(|value| format!("{value:.1}")).collect();
+    values.join(" ") + more
+}
+
+fn to_json(comparison: &Comparison) -> Value {
+    let side = |values: &[f64]| {
+        let (least, tail) = (percentile(values, 0), percentile(values, 95));
+        json!({ "median": median(values), "min": least, "p95": tail, "n": values.len(), "raw": values })
+    };
+    let line = |line: &Line| {
+        json!({
+            "what": line.what,
+            "unit": line.unit,
+            "more_is_better": line.more_is_better,
+            "ours": side(&line.ours),
+            "theirs": side(&line.theirs),
+            "ratio": line.ratio(),
+        })
+    };
+    json!({
+        "schema": 1,
+        "subject": comparison.subject,
+        "ours": comparison.ours,
+        "theirs": comparison.theirs,
+        "lines": comparison.lines.iter().map(line).collect::<Vec<_>>(),
+        "not_comparable": comparison.not_comparable,
+    })
+}
