@@ -12,7 +12,7 @@ use crate::api::{
 use crate::bus::{Context, redact};
 use crate::clock;
 use crate::failure::{Code, Failure};
-use crate::ids::{LaneId, SessionId, TaskKind};
+use crate::ids::{LaneId, SessionId, TaskKind, WorkspaceId};
 use crate::lanes::Handle;
 use crate::lanes::lane::Lane;
 use crate::lanes::machine::Input;
@@ -35,6 +35,7 @@ impl Owner {
         let workspace = self.workspaces.at(&cwd).await?;
         if let Some(name) = &asked.name {
             worktree::lane_name(name)?;
+            self.freed(workspace.id, name).await;
             if asked.ensure
                 && let Some(handle) = self.registry.by_name(workspace.id, name)
             {
@@ -123,6 +124,16 @@ impl Owner {
             Some(_) | None => None,
         };
         Ok(CreateReply { lane: handle.lane().view(), task, existed: true, notes: Vec::new() })
+    }
+
+    /// Waits for the owner of a closed lane of that name, who still writes down what ended late: for
+    /// everybody who looked, the name is free already.
+    async fn freed(&self, workspace: WorkspaceId, name: &str) {
+        if let Some(handle) = self.registry.by_name(workspace, name)
+            && handle.lane().state() == State::Closed
+        {
+            handle.ended().await;
+        }
     }
 
     /// Begins, and waits until the tree is there or could not be made.
@@ -437,6 +448,7 @@ impl Owner {
         let config = self.workspaces.config(&workspace.repo).await?;
         let name = asked.name.clone().unwrap_or_else(|| entry.order.name.clone());
         worktree::lane_name(&name)?;
+        self.freed(workspace.id, &name).await;
         let id = LaneId::generate();
         let reservation =
             self.registry.reserve(workspace.id, &name, id, config.lanes.capacity).map_err(|failure| {
