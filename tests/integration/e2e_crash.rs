@@ -105,6 +105,16 @@ fn check_lines(text: &str) {
 
 #[test]
 fn a_provisioning_that_was_cut_off_leaves_nothing() {
+    cut_off_while_made(true);
+}
+
+#[test]
+fn a_git_that_outlives_its_daemon_leaves_nothing_either() {
+    cut_off_while_made(false);
+}
+
+/// The daemon is killed while a checkout waits; the checkout goes on before or after the next one has come.
+fn cut_off_while_made(goes_on_before: bool) {
     let scene = Scene::new();
     let (reached, open) = (scene.path().join("tmp/reached"), scene.path().join("tmp/open"));
     let wait =
@@ -119,11 +129,17 @@ fn a_provisioning_that_was_cut_off_leaves_nothing() {
     kill_daemon(&scene);
     let output = making.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::write(&open, "").expect("opens");
+    if goes_on_before {
+        std::fs::write(&open, "").expect("opens");
+    }
     scene.ok(&["daemon", "start"]);
+    until("the lane is closed", || scene.json(&["ls"])["lanes"] == serde_json::json!([]));
+    std::fs::write(&open, "").expect("opens");
+    let script = script.display().to_string();
+    let filters = || lanes::proc::all().iter().any(|one| command_line(one.pid).contains(&script));
+    until("no checkout goes on", || !filters());
     scene.nothing_open();
     assert_eq!(scene.inventory().branches, BTreeSet::from(["main".to_owned()]));
-    until("the lane is closed", || scene.json(&["ls"])["lanes"] == serde_json::json!([]));
     let lanes = scene.json(&["ls", "--all"])["lanes"].clone();
     assert_eq!(lanes[0]["close_reason"], "provision_failed", "{lanes}");
     // The name is free, and making it works now.
@@ -145,6 +161,7 @@ fn a_set_up_hook_that_was_cut_off_is_ended_and_its_lane_is_gone() {
     kill_daemon(&scene);
     assert_eq!(making.wait().expect("ends").code(), Some(1));
     scene.ok(&["daemon", "start"]);
+    until("the lane is closed", || scene.json(&["ls"])["lanes"] == serde_json::json!([]));
     scene.nothing_open();
     assert_eq!(scene.inventory().branches, BTreeSet::from(["main".to_owned()]));
 }
@@ -196,6 +213,11 @@ fn many_cleanups_that_were_cut_off_anywhere_are_finished() {
         assert_eq!(text, format!("{name}\n"));
     }
     scene.ok(&["cleanup", "--all"]);
+}
+
+fn command_line(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 fn any_open(scene: &Scene) -> bool {
