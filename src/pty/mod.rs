@@ -9,6 +9,7 @@
 
 mod attach;
 mod detach;
+pub mod scan;
 #[cfg(feature = "cli")]
 mod screen;
 mod size;

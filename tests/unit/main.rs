@@ -23,6 +23,7 @@ mod lanes_machine;
 mod lanes_table;
 mod proc;
 mod pty_attach;
+mod pty_scan;
 mod tidy;
 mod worktree_archive;
 mod worktree_changes;
