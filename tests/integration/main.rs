@@ -21,6 +21,7 @@ mod e2e_hostile;
 mod e2e_lanes;
 mod e2e_nested;
 mod e2e_restore;
+mod e2e_sessions;
 mod embed;
 mod keeper_run;
 mod keeper_socket;
