@@ -5,8 +5,11 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::PollFlags;
 
+use super::index::Stream as Source;
 use super::protocol::{Decoder, Frame, FrameError, Reply};
 use super::spec::Exit;
+use super::stream::{Feed, Stream};
+use super::watch::{News, Watch};
 
 /// A client that leaves so many bytes of replies unread is let go: replies are small, and it asked.
 const MAX_UNREAD: usize = 256 << 10;
@@ -24,6 +27,10 @@ pub(super) struct Client {
     pub(super) wants_room: bool,
     /// True when it asked for the others to leave, until they were told.
     pub(super) detaches: bool,
+    /// The stream, when it is attached.
+    pub(super) stream: Option<Stream>,
+    /// What it watches, when it does.
+    pub(super) watch: Option<Watch>,
     told: Option<u64>,
     told_exit: bool,
 }
@@ -38,6 +45,8 @@ impl Client {
             leaving: false,
             wants_room: false,
             detaches: false,
+            stream: None,
+            watch: None,
             told: None,
             told_exit: false,
         }
@@ -81,9 +90,9 @@ impl Client {
         self.told_exit = false;
     }
 
-    /// Asks it to leave, when it gets notices.
+    /// Asks it to leave, when it is attached or gets notices.
     pub(super) fn ask_to_leave(&mut self) {
-        if self.told.is_some() {
+        if self.told.is_some() || self.stream.is_some() {
             self.say(0, &Reply::Leave);
         }
     }
@@ -102,6 +111,32 @@ impl Client {
             self.told_exit = true;
             self.say(0, &Reply::Exited(exit.clone()));
         }
+    }
+
+    /// Output as it is read: for who is attached and was sent everything before.
+    pub(super) fn output(&mut self, offset: u64, source: Source, bytes: &[u8]) {
+        if let Some(stream) = &mut self.stream {
+            stream.output(offset, source, bytes, &mut self.out);
+        }
+    }
+
+    /// What comes next in the stream, as far as there is room.
+    pub(super) fn feed(&mut self, from: &Feed<'_>) {
+        if let Some(stream) = &mut self.stream {
+            stream.feed(from, &mut self.out);
+        }
+    }
+
+    /// What is new for a watcher.
+    pub(super) fn watch(&mut self, news: &News<'_>) {
+        if let Some(watch) = &mut self.watch {
+            watch.tell(news, &mut self.out);
+        }
+    }
+
+    /// True when nothing is left to be said to one who is attached.
+    pub(super) fn has_all(&self) -> bool {
+        self.out.is_empty() && self.stream.as_ref().is_none_or(Stream::is_done)
     }
 
     /// Writes what the socket takes; false when the client is gone or does not listen.

@@ -10,13 +10,18 @@ use rustix::process::Signal;
 use super::client::Client;
 use super::ending::Ending;
 use super::files;
+use super::hear::Ears;
 use super::index::Stream;
 use super::input::{Input, QUEUE_BYTES};
 use super::log::LogWriter;
+use super::protocol::{Mark, Said};
+use super::rate::Rate;
 use super::reap::{Ended, Reaper};
 use super::socket::is_ours;
 use super::spec::{Exit, ExitStatus, Identity, Shape, Spec};
+use super::stream::Feed;
 use super::tree::Tree;
+use super::watch::News;
 use crate::clock;
 use crate::pty::Terminal;
 
@@ -24,6 +29,8 @@ use crate::pty::Terminal;
 pub(super) const READ_BYTES: usize = 16 << 10;
 /// So many clients at once; more are turned away. Every attached window and follower is one.
 const MAX_CLIENTS: usize = 64;
+/// How long a keeper that would leave waits for attached clients to take the end of the output.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a pipe or terminal can hold when its command ends: read on until here without waiting, no
 /// further, because descendants may write for ever.
 const MAX_LEFT: usize = 1 << 20;
@@ -51,6 +58,16 @@ pub(super) struct Keep {
     /// The terminal gives output; after a hang-up, the offset at which it was taken up again.
     pub(super) terminal_open: bool,
     pub(super) reopened_at: Option<u64>,
+    pub(super) ears: Ears,
+    pub(super) rate: Rate,
+    /// The last claim of the size.
+    pub(super) claims: u64,
+    /// The claim and window that the size was last set for.
+    pub(super) settled: Option<(u64, (u16, u16))>,
+    /// A size that was asked for by one who is not attached.
+    pub(super) asked_size: Option<(u16, u16)>,
+    /// How many clients are attached.
+    pub(super) attached: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -78,8 +95,32 @@ impl Keep {
             events = self.wait();
         }
         self.drain(&mut buffer);
-        self.tell();
+        self.log.retry_last();
+        self.say_the_rest();
         files::remove_socket(&self.run_dir);
+    }
+
+    /// Sends those who are attached what they have not got yet, as long as they take it.
+    fn say_the_rest(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        // Only these: nobody is let in any more, and nothing is read but what they acknowledge.
+        loop {
+            self.tell();
+            let waiting = self.clients.iter().any(|client| !client.has_all());
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !waiting || left.is_zero() || self.clients.is_empty() {
+                return;
+            }
+            let mut fds: Vec<PollFd<'_>> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::from_borrowed_fd(client.fd(), client.interest()))
+                .collect();
+            let Ok(1..) = poll(&mut fds, Some(&timespec_until(deadline))) else { return };
+            let ready: Vec<_> = fds.iter().map(PollFd::revents).enumerate().collect();
+            let mut buffer = vec![0; READ_BYTES];
+            self.serve(ready.into_iter().filter(|(_, flags)| !flags.is_empty()), &mut buffer);
+        }
     }
 
     /// Waits for anything to happen, for ever when no deadline is near.
@@ -128,7 +169,10 @@ impl Keep {
     fn next_deadline(&self) -> Option<Instant> {
         let timeout = self.timeout_at.filter(|_| self.exit.is_none());
         let round = self.ending.as_ref().map(Ending::wake_at).filter(|_| !self.reaper.is_alone());
-        [timeout, round].into_iter().flatten().min()
+        [timeout, round, self.log.retry_at(), self.rate.wake_at(), self.ears.title_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Handles what happened; true when a process of the task ended.
@@ -170,10 +214,11 @@ impl Keep {
     /// Reads once from a pipe; false at its end.
     fn read_output(&mut self, at: usize, buffer: &mut [u8]) -> bool {
         let (fd, stream) = &self.outputs[at];
+        let stream = *stream;
         match rustix::io::read(fd, &mut buffer[..READ_BYTES]) {
             Ok(0) => false,
             Ok(n) => {
-                self.log.append(*stream, &buffer[..n], clock::now(), Instant::now());
+                self.take_output(stream, &buffer[..n]);
                 true
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => true,
@@ -186,7 +231,7 @@ impl Keep {
         let Some(terminal) = self.terminal.as_mut() else { return false };
         match rustix::io::read(terminal.io(), &mut buffer[..READ_BYTES]) {
             Ok(n) if n > 0 => {
-                self.log.append(Stream::Terminal, &buffer[..n], clock::now(), Instant::now());
+                self.take_output(Stream::Terminal, &buffer[..n]);
                 true
             }
             Err(rustix::io::Errno::INTR) => true,
@@ -198,6 +243,24 @@ impl Keep {
                 self.reopened_at = Some(self.log.end());
                 self.terminal_open = again && terminal.reopen();
                 false
+            }
+        }
+    }
+
+    /// Records first, then tells: who is attached, and whoever listens for what the program says.
+    fn take_output(&mut self, stream: Stream, bytes: &[u8]) {
+        let (offset, now) = (self.log.end(), Instant::now());
+        self.log.append(stream, bytes, clock::now(), now);
+        for client in &mut self.clients {
+            client.output(offset, stream, bytes);
+        }
+        if stream == Stream::Terminal {
+            self.rate.output(bytes.len(), now);
+            let heard = self.ears.hear(offset, bytes, now);
+            if !heard.answers.is_empty() && self.exit.is_none() {
+                // What does not fit is not read either.
+                let _ended_or_full = self.input.take(&heard.answers);
+                self.write_input();
             }
         }
     }
@@ -288,6 +351,12 @@ impl Keep {
             self.timed_out = true;
             self.end_tree(Duration::from_millis(self.spec.grace_ms));
         }
+        self.log.retry(now);
+        self.rate.on_time(now);
+        self.ears.on_time(self.log.end(), now);
+        if let Some((from, to)) = self.log.take_dropped() {
+            self.ears.keep(Mark { offset: self.log.end(), said: Said::Dropped { from, to } });
+        }
         let Some(ending) = self.ending.as_mut() else { return };
         if self.reaper.is_alone() {
             self.ending = None;
@@ -324,8 +393,16 @@ impl Keep {
         }
         let exit = self.exit.as_ref().filter(|_| self.told);
         let end = self.log.end();
+        let size = self.terminal.as_ref().map(|terminal| (terminal.size().cols(), terminal.size().rows()));
+        let feed = Feed { log_dir: self.spec.log_dir.as_path(), end, size: size.unwrap_or_default(), exit };
+        // Who owns the size has a terminal that answers.
+        let owned = self.settled.is_some();
+        let query = self.ears.open_query(Instant::now()).filter(|_| !owned);
+        let news = News { ears: &self.ears, end, query, throttled: self.rate.is_on(), size, exit };
         self.clients.retain_mut(|client| {
             client.notify(end, exit);
+            client.watch(&news);
+            client.feed(&feed);
             client.flush()
         });
     }

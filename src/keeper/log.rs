@@ -22,8 +22,13 @@ const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MERGE_MS: u64 = 20;
 /// A shared record does not grow over this.
 const MERGE_BYTES: u64 = 16 << 10;
-/// After a failed write the disk is left alone for so long; what comes meanwhile is lost.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// After a failed write the disk is left alone for so long.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// What comes meanwhile is held in memory, the newest of it: a full screen of anything, and little beside
+/// what makes a disk full.
+const HELD_BYTES: u64 = 256 << 10;
+/// Small reads are held together up to about so many bytes.
+const HELD_PIECE: usize = 4 << 10;
 
 struct Segment {
     start: u64,
@@ -34,6 +39,12 @@ struct Segment {
     last: Option<Record>,
 }
 
+struct Held {
+    stream: Stream,
+    at: Timestamp,
+    bytes: Vec<u8>,
+}
+
 /// The writer of a task's log. The folder is held open; when somebody removes it, nothing is made anew.
 pub(super) struct LogWriter {
     folder: OwnedFd,
@@ -41,8 +52,13 @@ pub(super) struct LogWriter {
     cap: u64,
     segment: Option<Segment>,
     closed: VecDeque<(u64, u64)>,
-    end: u64,
+    /// The offset of the next byte that is written.
+    at: u64,
+    /// What could not be written, from `at` on.
+    held: VecDeque<Held>,
+    held_bytes: u64,
     lost: u64,
+    dropped: Option<(u64, u64)>,
     retry_at: Option<Instant>,
     size: (u16, u16),
 }
@@ -68,16 +84,19 @@ impl LogWriter {
             cap,
             segment: None,
             closed: closed.into(),
-            end,
+            at: end,
+            held: VecDeque::new(),
+            held_bytes: 0,
             lost: 0,
+            dropped: None,
             retry_at: None,
             size: (0, 0),
         })
     }
 
-    /// The offset after the last byte that was read from the task, kept or lost.
+    /// The offset after the last byte that was read from the task, kept, held or lost.
     pub(super) const fn end(&self) -> u64 {
-        self.end
+        self.at + self.held_bytes
     }
 
     /// The size that the following bytes are drawn for.
@@ -88,24 +107,90 @@ impl LogWriter {
         }
     }
 
-    /// Appends what was read. Never fails: what cannot be kept becomes a hole.
+    /// Adds what was read from the task. What cannot be written now is held; what is too much to be held
+    /// becomes a hole.
     pub(super) fn append(&mut self, stream: Stream, bytes: &[u8], at: Timestamp, now: Instant) {
-        if self.segment.as_ref().is_some_and(|s| s.len >= self.cap) {
-            self.close_segment();
-        }
-        let kept = if self.segment.is_some() || self.retry_at.is_none_or(|t| now >= t) {
-            self.keep(stream, bytes, at)
+        self.retry(now);
+        let kept = if self.held.is_empty() && self.retry_at.is_none() {
+            self.keep_or_wait(stream, bytes, at, now)
         } else {
             0
         };
-        self.end += bytes.len() as u64;
-        if kept == bytes.len() {
-            self.retry_at = None;
+        if kept < bytes.len() {
+            self.hold(Held { stream, at, bytes: bytes[kept..].to_vec() });
+        }
+    }
+
+    /// When to try again to write what is held.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| !self.held.is_empty())
+    }
+
+    /// Writes what is held, when it is time to try.
+    pub(super) fn retry(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| now < at) {
             return;
         }
-        self.lost += (bytes.len() - kept) as u64;
-        self.retry_at = Some(self.retry_at.filter(|t| now < *t).unwrap_or(now + RETRY_AFTER));
-        self.close_segment();
+        self.retry_at = None;
+        self.write_held(now);
+    }
+
+    /// Writes what is held, whatever the time is: there is no later.
+    pub(super) fn retry_last(&mut self) {
+        self.retry_at = None;
+        self.write_held(Instant::now());
+    }
+
+    /// What could not be recorded, once the log goes on behind it: from, to.
+    pub(super) const fn take_dropped(&mut self) -> Option<(u64, u64)> {
+        self.dropped.take()
+    }
+
+    fn write_held(&mut self, now: Instant) {
+        while let Some(held) = self.held.pop_front() {
+            self.held_bytes -= held.bytes.len() as u64;
+            let kept = self.keep_or_wait(held.stream, &held.bytes, held.at, now);
+            if kept < held.bytes.len() {
+                let rest = held.bytes[kept..].to_vec();
+                self.held_bytes += rest.len() as u64;
+                self.held.push_front(Held { bytes: rest, ..held });
+                return;
+            }
+        }
+        self.held = VecDeque::new();
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.held_bytes += held.bytes.len() as u64;
+        match self.held.back_mut() {
+            Some(last) if last.stream == held.stream && last.bytes.len() < HELD_PIECE => {
+                last.bytes.extend_from_slice(&held.bytes);
+            }
+            Some(_) | None => self.held.push_back(held),
+        }
+        while self.held_bytes > HELD_BYTES
+            && let Some(oldest) = self.held.pop_front()
+        {
+            let gone = oldest.bytes.len() as u64;
+            self.held_bytes -= gone;
+            self.lost += gone;
+            self.at += gone;
+        }
+    }
+
+    /// Writes what can be written and says how much that was; when it was not all, the disk is left alone
+    /// for a while, and the next segment begins behind what is missing.
+    fn keep_or_wait(&mut self, stream: Stream, bytes: &[u8], at: Timestamp, now: Instant) -> usize {
+        if self.segment.as_ref().is_some_and(|s| s.len >= self.cap) {
+            self.close_segment();
+        }
+        let kept = self.keep(stream, bytes, at);
+        self.at += kept as u64;
+        if kept < bytes.len() {
+            self.retry_at = Some(now + RETRY_AFTER);
+            self.close_segment();
+        }
+        kept
     }
 
     /// Writes bytes and their record; says how many bytes count.
@@ -114,6 +199,7 @@ impl LogWriter {
             return 0;
         }
         if self.lost > 0 && self.record(RecordKind::Lost, self.lost, at).is_ok() {
+            self.dropped = Some((self.at - self.lost, self.at));
             self.lost = 0;
         }
         let Some(segment) = self.segment.as_mut() else { return 0 };
@@ -163,7 +249,7 @@ impl LogWriter {
         self.trim();
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let start = self.end;
+        let start = self.at;
         // The index first: a reader that sees a segment can open its index.
         let index = rustix::fs::openat(&self.folder, index_name(start), flags, mode)?;
         let log = rustix::fs::openat(&self.folder, segment_name(start), flags | OFlags::APPEND, mode)?;

@@ -9,27 +9,35 @@
 //! leaves when its command has ended and no descendant lives. Single-threaded, event-driven, no tokio,
 //! no periodic wake-up.
 
+mod checkpoint;
 mod client;
 mod ending;
 mod error;
 mod files;
+mod hear;
 mod index;
 mod input;
 mod keep;
 mod log;
 mod program;
 pub mod protocol;
+mod rate;
+mod reader;
 mod reap;
 mod serve;
 mod socket;
 mod spawn;
 mod spec;
+mod stream;
 mod tree;
+mod watch;
 
+pub use checkpoint::{CHECKPOINT, Checkpoint};
 pub use error::KeeperError;
 pub use files::{EXIT, IDENTITY};
 pub use index::{RECORD_BYTES, Record, RecordKind, Stream, index_name, parse_segment_name, segment_name};
 pub use program::{ARGUMENT, StartResult, keep_in_thread, main_if_invoked};
+pub use reader::{Chunk, LogReader, Piece, ReadLogError};
 pub use socket::{SOCKET, SocketPath, is_ours};
 pub use spec::{Exit, ExitStatus, Identity, Shape, Spec};
 pub use tree::{SECRET, has_secret, signal};

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::KeeperError;
 use super::files;
+use super::hear::Ears;
 use super::input::Input;
 use super::keep::Keep;
 use super::log::LogWriter;
+use super::rate::Rate;
 use super::reap::Reaper;
 use super::socket;
 use super::spawn::{self, Spawned};
@@ -255,6 +257,12 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         exit: None,
         told: false,
         reopened_at: None,
+        ears: Ears::default(),
+        rate: Rate::new(started),
+        claims: 0,
+        settled: None,
+        asked_size: None,
+        attached: 0,
         spec,
     })
 }

@@ -8,8 +8,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::client::Client;
 use super::keep::Keep;
 use super::protocol::{
-    Frame, Greeting, MAX_LISTED, Member, Refusal, Reply, Report, Request, State, VERSIONS,
+    Attach, FRESH, Frame, Greeting, MAX_LISTED, Member, Refusal, Reply, Report, Request, State, VERSIONS,
 };
+use super::stream::Stream;
+use super::watch::Watch;
 use crate::clock;
 use crate::pty::Size;
 
@@ -40,6 +42,8 @@ impl Keep {
         // Those that were accepted meanwhile come last.
         clients.append(&mut self.clients);
         self.clients = clients;
+        self.attached = self.clients.iter().filter(|client| client.stream.is_some()).count() as u64;
+        self.settle_size();
         self.tell_room_if_any();
     }
 
@@ -77,7 +81,7 @@ impl Keep {
             Some(Request::Status) => Reply::Status(Box::new(self.report())),
             Some(Request::Input(bytes)) => self.take_input(client, &bytes),
             Some(Request::CloseInput) => self.close_input(),
-            Some(Request::Resize { cols, rows }) => self.resize(cols, rows),
+            Some(Request::Resize { cols, rows }) => self.resize(client, cols, rows),
             Some(Request::Signal(number)) => self.signal(number),
             Some(Request::KillTree { grace_ms }) => {
                 self.end_tree(Duration::from_millis(grace_ms));
@@ -89,6 +93,36 @@ impl Keep {
             }
             Some(Request::DetachClients) => {
                 client.detaches = true;
+                Reply::Done
+            }
+            Some(Request::Attach(asked)) => self.attach(client, &asked),
+            Some(Request::Acknowledge(offset)) => {
+                if let Some(stream) = &mut client.stream {
+                    stream.acknowledge(offset);
+                }
+                return true;
+            }
+            Some(Request::Refresh) => match &mut client.stream {
+                Some(stream) => {
+                    stream.refresh();
+                    Reply::Done
+                }
+                None => not_attached(),
+            },
+            Some(Request::Claim) => match &mut client.stream {
+                Some(stream) if stream.read_only => read_only(),
+                Some(stream) => {
+                    stream.claimed = self.next_claim();
+                    Reply::Done
+                }
+                None => not_attached(),
+            },
+            Some(Request::Answer { offset, bytes }) => self.take_answer(client, offset, &bytes),
+            Some(Request::Watch { marks_after, output_at }) => {
+                match &mut client.watch {
+                    Some(watch) => watch.again(output_at),
+                    None => client.watch = Some(Watch::new(self.ears.first_after(marks_after), output_at)),
+                }
                 Reply::Done
             }
         };
@@ -135,6 +169,10 @@ impl Keep {
             exit: self.exit.clone().filter(|_| self.told),
             cols: size.map(Size::cols),
             rows: size.map(Size::rows),
+            title: self.ears.title().cloned(),
+            cwd: self.ears.cwd().cloned(),
+            throttled: self.rate.is_on(),
+            attached: self.attached,
             input_open: self.input.takes(),
             input_queued: self.input.queued() as u64,
             descendant_count: others.len() as u64,
@@ -143,13 +181,101 @@ impl Keep {
         }
     }
 
+    fn attach(&mut self, client: &mut Client, asked: &Attach) -> Reply {
+        if self.terminal.is_none() && asked.from == FRESH {
+            return Reply::Refused(Refusal::Shape, "a run has no screen; attach from an offset".into());
+        }
+        let has_window = asked.cols > 0 || asked.rows > 0;
+        if has_window && Size::new(asked.cols, asked.rows).is_none() {
+            return wrong_size();
+        }
+        let mut stream = Stream::new(asked, self.spec.log_dir.as_path());
+        let size = self.terminal.as_ref().map(crate::pty::Terminal::size);
+        if let Some(size) = size.filter(|_| has_window && !asked.read_only) {
+            stream.claimed = self.next_claim();
+            // The kernel tells nobody of a size that was set already; who comes wants to see all of it.
+            if (size.cols(), size.rows()) == stream.window {
+                let _nobody_there = self.signal(Signal::WINCH.as_raw());
+            }
+        }
+        client.stream = Some(stream);
+        Reply::Done
+    }
+
+    /// A claim that is newer than any other.
+    const fn next_claim(&mut self) -> u64 {
+        self.claims += 1;
+        self.claims
+    }
+
+    /// Gives the terminal the size of its owner, and tells who is attached.
+    pub(super) fn settle_size(&mut self) {
+        let Some(terminal) = self.terminal.as_mut() else { return };
+        let streams = || self.clients.iter().filter_map(|client| client.stream.as_ref());
+        let owner =
+            streams().map(|stream| (stream.claimed, stream.window)).max().filter(|(claim, _)| *claim > 0);
+        let wanted = match owner {
+            // What was set by hand holds until the owner changes its window, or somebody else claims.
+            Some((claim, window)) if self.settled != Some((claim, window)) => {
+                self.settled = Some((claim, window));
+                Some(window)
+            }
+            Some(_) => self.asked_size.take(),
+            None => {
+                self.settled = None;
+                self.asked_size.take()
+            }
+        };
+        if let Some(size) = wanted.and_then(|(cols, rows)| Size::new(cols, rows))
+            && size != terminal.size()
+            && terminal.resize(size).is_ok()
+        {
+            self.log.resized(size.cols(), size.rows(), clock::now());
+        }
+        let size = terminal.size();
+        let owner = owner.map(|(claim, _)| claim);
+        for client in &mut self.clients {
+            let Some(stream) = client.stream.as_mut() else { continue };
+            let told = (size.cols(), size.rows(), owner.is_some_and(|claim| claim == stream.claimed));
+            if stream.told_size != Some(told) {
+                stream.told_size = Some(told);
+                let (cols, rows, owner) = told;
+                client.say(0, &Reply::Size { cols, rows, owner });
+            }
+        }
+    }
+
     fn take_input(&mut self, client: &mut Client, bytes: &[u8]) -> Reply {
+        if let Some(stream) = &mut client.stream {
+            if stream.read_only {
+                return read_only();
+            }
+            if stream.claimed > 0 && stream.claimed != self.claims {
+                stream.claimed = self.next_claim();
+            }
+        }
         match self.input.take(bytes) {
             Err(refusal) => Reply::Refused(refusal, "the command takes no input (any more)".into()),
             Ok(taken) => {
                 client.wants_room = taken < bytes.len();
                 self.write_input();
                 Reply::Accepted(u32::try_from(taken).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
+    fn take_answer(&mut self, client: &Client, offset: u64, bytes: &[u8]) -> Reply {
+        if client.stream.as_ref().is_some_and(|stream| stream.read_only) {
+            return read_only();
+        }
+        if !self.ears.answered(offset) {
+            return Reply::Refused(Refusal::Answered, "that was answered, or not asked".into());
+        }
+        match self.input.take(bytes) {
+            Err(refusal) => Reply::Refused(refusal, "the command takes no input (any more)".into()),
+            Ok(_all_or_the_program_does_not_read) => {
+                self.write_input();
+                Reply::Done
             }
         }
     }
@@ -164,21 +290,19 @@ impl Keep {
         Reply::Done
     }
 
-    fn resize(&mut self, cols: u16, rows: u16) -> Reply {
-        let Some(terminal) = self.terminal.as_mut() else {
+    /// Of one's own window, or of the terminal; applied once, after all that came with it.
+    fn resize(&mut self, client: &mut Client, cols: u16, rows: u16) -> Reply {
+        if self.terminal.is_none() {
             return Reply::Refused(Refusal::Shape, "a run has no size".into());
-        };
-        let Some(size) = Size::new(cols, rows) else {
-            let text = format!("columns and rows go from 1 to {}", Size::MAX);
-            return Reply::Refused(Refusal::Size, text);
-        };
-        match terminal.resize(size) {
-            Ok(()) => {
-                self.log.resized(cols, rows, clock::now());
-                Reply::Done
-            }
-            Err(error) => Reply::Refused(Refusal::System, error.to_string()),
         }
+        if Size::new(cols, rows).is_none() {
+            return wrong_size();
+        }
+        match &mut client.stream {
+            Some(stream) => stream.window = (cols, rows),
+            None => self.asked_size = Some((cols, rows)),
+        }
+        Reply::Done
     }
 
     fn signal(&self, number: i32) -> Reply {
@@ -212,4 +336,16 @@ impl Keep {
             client.say(0, &Reply::Room);
         }
     }
+}
+
+fn wrong_size() -> Reply {
+    Reply::Refused(Refusal::Size, format!("columns and rows go from 1 to {}", Size::MAX))
+}
+
+fn read_only() -> Reply {
+    Reply::Refused(Refusal::ReadOnly, "attached read-only".into())
+}
+
+fn not_attached() -> Reply {
+    Reply::Refused(Refusal::Shape, "not attached".into())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::failure::{Code, Failure};
 use crate::ids::TaskId;
+use crate::keeper::ReadLogError;
 use crate::keeper::protocol::Refusal;
 
 /// Why a task could not be started, reached or read.
@@ -85,13 +86,8 @@ pub enum TaskError {
         text: String,
     },
     /// The log cannot be read.
-    #[error("could not read the log {}: {source}", path.display())]
-    ReadLog {
-        /// Which file or folder.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    ReadLog(#[from] ReadLogError),
 }
 
 impl From<TaskError> for Failure {
@@ -108,9 +104,13 @@ impl From<TaskError> for Failure {
             TaskError::Refused { why, .. } => match why {
                 Refusal::Version => Self::new(Code::ProtocolMismatch, message)
                     .hint("the task was started by a version too far from this one"),
-                Refusal::Size | Refusal::Shape | Refusal::Signal | Refusal::NoInput | Refusal::Unknown => {
-                    Self::new(Code::ValidationError, message)
-                }
+                Refusal::Size
+                | Refusal::Shape
+                | Refusal::Signal
+                | Refusal::NoInput
+                | Refusal::Unknown
+                | Refusal::ReadOnly
+                | Refusal::Answered => Self::new(Code::ValidationError, message),
                 Refusal::Ended => Self::new(Code::TaskNotFound, message),
                 Refusal::System | Refusal::Other => Self::new(Code::Io, message),
             },
@@ -119,7 +119,7 @@ impl From<TaskError> for Failure {
             | TaskError::TellKeeper { .. }
             | TaskError::NoResult { .. }
             | TaskError::NotOurs { .. }
-            | TaskError::ReadLog { .. } => Self::new(Code::Io, message),
+            | TaskError::ReadLog(_) => Self::new(Code::Io, message),
         }
     }
 }

@@ -5,9 +5,8 @@ use std::time::UNIX_EPOCH;
 
 use super::identity::alive;
 use super::pidfd;
-use super::reader::{LogReader, Piece};
 use crate::clock::Timestamp;
-use crate::keeper::Identity;
+use crate::keeper::{Identity, LogReader, Piece};
 use crate::proc;
 
 /// The boot that start times of now belong to.

@@ -20,9 +20,9 @@ mod launch;
 mod link;
 mod pidfd;
 mod program;
-mod reader;
 mod sweep;
 
+pub use crate::keeper::{Chunk, LogReader, Piece};
 pub use end::{EndedTask, end};
 pub use error::TaskError;
 pub use follow::{Follow, follow};
@@ -30,5 +30,4 @@ pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail}
 pub use identity::{alive, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
-pub use reader::{Chunk, LogReader, Piece};
 pub use sweep::{Swept, sweep};

@@ -25,6 +25,7 @@ mod e2e_sessions;
 mod embed;
 mod keeper_run;
 mod keeper_socket;
+mod keeper_stream;
 mod keeper_terminal;
 mod keeper_tree;
 mod store_crash;

@@ -1,5 +1,6 @@
 //! What several tests need: builders of real things, and fakes of outside ones.
 
+pub mod attached;
 pub mod e2e;
 pub mod git;
 pub mod server;

@@ -3,9 +3,10 @@
 use lanes::clock::Timestamp;
 use lanes::ids::{TaskId, TaskKind};
 use lanes::keeper::protocol::{
-    Decoder, FrameError, Greeting, MAX_FRAME, MAX_INPUT, Member, Refusal, Reply, Report, Request, State,
+    Attach, Decoder, FRESH, FrameError, Greeting, MAX_FRAME, MAX_INPUT, MAX_OUTPUT, Mark, Member, Refusal,
+    Reply, Report, Request, Said, State,
 };
-use lanes::keeper::{Exit, ExitStatus};
+use lanes::keeper::{Exit, ExitStatus, Stream};
 use proptest::prelude::*;
 
 fn check_request(request: &Request) {
@@ -58,6 +59,13 @@ fn every_request_is_read_back_as_it_was_written() {
         Request::KillTree { grace_ms: u64::MAX },
         Request::Subscribe { from: 1 << 40 },
         Request::DetachClients,
+        Request::Attach(Attach { cols: 80, rows: 24, read_only: true, from: FRESH, window: 1 << 20 }),
+        Request::Attach(Attach { cols: 0, rows: 0, read_only: false, from: 7, window: 0 }),
+        Request::Acknowledge(1 << 40),
+        Request::Refresh,
+        Request::Claim,
+        Request::Answer { offset: 9, bytes: b"\x1b[1;1R".to_vec() },
+        Request::Watch { marks_after: 3, output_at: u64::MAX },
     ] {
         check_request(&request);
     }
@@ -75,6 +83,10 @@ fn every_reply_is_read_back_as_it_was_written() {
         exit: Some(exit()),
         cols: Some(80),
         rows: None,
+        title: Some("t".into()),
+        cwd: None,
+        throttled: true,
+        attached: 2,
         input_open: true,
         input_queued: 8,
         descendants: vec![Member { pid: 9, start: 10, name: "ü \"x".into() }],
@@ -92,6 +104,17 @@ fn every_reply_is_read_back_as_it_was_written() {
         Reply::Exited(exit()),
         Reply::Room,
         Reply::Leave,
+        Reply::Screen { offset: 1, cols: 2, rows: 3 },
+        Reply::Draw(vec![0; MAX_OUTPUT]),
+        Reply::Output { offset: 5, stream: Stream::Stderr, bytes: vec![1; MAX_OUTPUT] },
+        Reply::Gap { from: 1, to: 2 },
+        Reply::Live(6),
+        Reply::Size { cols: 80, rows: 24, owner: true },
+        Reply::Query { offset: 4, private: true },
+        Reply::Mark(Mark { offset: 1, said: Said::Title { title: "ü".into() } }),
+        Reply::Mark(Mark { offset: 2, said: Said::Prompt { mark: 'D', exit: Some(-1) } }),
+        Reply::Mark(Mark { offset: 3, said: Said::Dropped { from: 1, to: 2 } }),
+        Reply::Throttled { offset: 7, on: true },
     ] {
         check_reply(&reply);
     }
@@ -105,6 +128,9 @@ fn the_bytes_of_version_1_do_not_change() {
     Request::KillTree { grace_ms: 500 }.encode(3, &mut bytes);
     Request::Subscribe { from: 258 }.encode(4, &mut bytes);
     Request::DetachClients.encode(5, &mut bytes);
+    Request::Attach(Attach { cols: 1, rows: 2, read_only: true, from: 3, window: 4 }).encode(6, &mut bytes);
+    Request::Watch { marks_after: 1, output_at: 2 }.encode(7, &mut bytes);
+    Reply::Output { offset: 1, stream: Stream::Terminal, bytes: b"x".to_vec() }.encode(0, &mut bytes);
     Reply::Offset(3).encode(0, &mut bytes);
     Reply::Leave.encode(0, &mut bytes);
     let expected = [
@@ -113,6 +139,9 @@ fn the_bytes_of_version_1_do_not_change() {
         &[13, 0, 0, 0, 0x07, 3, 0, 0, 0, 0xf4, 1, 0, 0, 0, 0, 0, 0],
         &[13, 0, 0, 0, 0x08, 4, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0],
         &[5, 0, 0, 0, 0x09, 5, 0, 0, 0],
+        &[22, 0, 0, 0, 0x0a, 6, 0, 0, 0, 1, 0, 2, 0, 1, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0],
+        &[21, 0, 0, 0, 0x0f, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+        &[15, 0, 0, 0, 0x96, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'x'],
         &[13, 0, 0, 0, 0x90, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
         &[5, 0, 0, 0, 0x93, 0, 0, 0, 0],
     ];

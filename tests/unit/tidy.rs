@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a folder (or file) under `src/` may use of the others, from the top down. Anything may use [`GROUND`].
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("main", &["cli", "keeper"]),
+    ("keeper_main", &["keeper"]),
     ("cli", &["runtime", "daemon", "api", "task", "keeper", "pty", "worktree", "config", "bus"]),
     (
         "runtime",
@@ -142,7 +143,8 @@ fn folders_use_only_what_is_below_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
-    let listed = EDGES.iter().skip(1).flat_map(|(from, edges)| edges.iter().map(move |to| (*from, *to)));
+    // The programs name the library `lanes`, not `crate`.
+    let listed = EDGES.iter().skip(2).flat_map(|(from, edges)| edges.iter().map(move |to| (*from, *to)));
     for (from, to) in listed {
         let is_used = seen.contains(&(from.to_owned(), to.to_owned()));
         assert!(is_used, "{from} does not use {to} any more: take it off the list");
@@ -228,7 +230,7 @@ fn the_architecture_names_tests_and_folders_that_exist() {
         assert!(tests.iter().any(|text| text.contains(&format!("fn {name}("))), "there is no test {name}");
     }
     let map = text.split("## Map").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the map");
-    for folder in EDGES.iter().map(|(name, _)| name).filter(|name| **name != "main") {
+    for folder in EDGES.iter().map(|(name, _)| name).filter(|name| !name.ends_with("main")) {
         assert!(map.contains(&format!("| `{folder}/` |")), "{folder} is missing in the map");
     }
 }

@@ -5,12 +5,27 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::TaskError;
+use super::index::{RECORD_BYTES, Record, RecordKind, Stream, index_name, parse_segment_name, segment_name};
 use crate::clock::Timestamp;
-use crate::keeper::{RECORD_BYTES, Record, RecordKind, Stream, index_name, parse_segment_name, segment_name};
 
 /// At most so many bytes come at once.
 const MAX_CHUNK: usize = 64 << 10;
+
+/// A log that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read the log {}: {source}", path.display())]
+pub struct ReadLogError {
+    /// The folder.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+impl From<ReadLogError> for crate::failure::Failure {
+    fn from(error: ReadLogError) -> Self {
+        Self::new(crate::failure::Code::Io, error.to_string())
+    }
+}
 
 /// Bytes of one stream that were read together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +88,7 @@ impl LogReader {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn bounds(&self) -> Result<(u64, u64), TaskError> {
+    pub fn bounds(&self) -> Result<(u64, u64), ReadLogError> {
         let starts = self.starts()?;
         let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Ok((0, 0)) };
         let Some(segment) = self.open_segment(*last)? else { return Ok((*first, *last)) };
@@ -84,7 +99,7 @@ impl LogReader {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn end(&self) -> Result<u64, TaskError> {
+    pub fn end(&self) -> Result<u64, ReadLogError> {
         self.bounds().map(|(_first, end)| end)
     }
 
@@ -97,7 +112,19 @@ impl LogReader {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn read_chunk(&mut self) -> Result<Option<Piece>, TaskError> {
+    pub fn read_chunk(&mut self) -> Result<Option<Piece>, ReadLogError> {
+        self.next_piece(MAX_CHUNK)
+    }
+
+    /// The same, and of bytes at most so many.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn read_at_most(&mut self, most: usize) -> Result<Option<Piece>, ReadLogError> {
+        self.next_piece(most.min(MAX_CHUNK))
+    }
+
+    fn next_piece(&mut self, most: usize) -> Result<Option<Piece>, ReadLogError> {
         loop {
             if self.segment.is_none() {
                 match self.next_segment(None)? {
@@ -106,14 +133,14 @@ impl LogReader {
                     Next::Nothing => return Ok(None),
                 }
             }
-            if let Some(piece) = self.read_here()? {
+            if let Some(piece) = self.read_here(most)? {
                 return Ok(Some(piece));
             }
             // At the end of this segment. Which others are there is looked up before looking here again:
             // one is finished before the next is begun.
             let here = self.segment.as_ref().map_or(0, |s| s.start);
             let newer = self.next_segment(Some(here))?;
-            if let Some(piece) = self.read_here()? {
+            if let Some(piece) = self.read_here(most)? {
                 return Ok(Some(piece));
             }
             match newer {
@@ -134,9 +161,9 @@ impl LogReader {
     }
 
     /// Reads on in the open segment; `None` at its end.
-    fn read_here(&mut self) -> Result<Option<Piece>, TaskError> {
+    fn read_here(&mut self, most: usize) -> Result<Option<Piece>, ReadLogError> {
         let Some(mut segment) = self.segment.take() else { return Ok(None) };
-        let read = read_on(&mut segment, self.at);
+        let read = read_on(&mut segment, self.at, most);
         self.segment = Some(segment);
         let chunk = read.map_err(|e| self.failed(e))?;
         if let Some(chunk) = &chunk {
@@ -146,7 +173,7 @@ impl LogReader {
     }
 
     /// Bytes after the last record, once nobody writes any more.
-    fn unnoted(&mut self) -> Result<Option<Piece>, TaskError> {
+    fn unnoted(&mut self) -> Result<Option<Piece>, ReadLogError> {
         let (true, Some(segment)) = (self.ended, self.segment.as_ref()) else { return Ok(None) };
         let mut bytes = vec![0; MAX_CHUNK];
         let place = self.at.saturating_sub(segment.start);
@@ -167,7 +194,7 @@ impl LogReader {
     }
 
     /// The segment to read next: the one that has our offset, or else the first one after it.
-    fn next_segment(&self, after: Option<u64>) -> Result<Next, TaskError> {
+    fn next_segment(&self, after: Option<u64>) -> Result<Next, ReadLogError> {
         let starts = self.starts()?;
         let newer = |start: &&u64| after.is_none_or(|after| **start > after);
         // Without a segment: the last that begins at or before us, when it reaches us.
@@ -185,7 +212,7 @@ impl LogReader {
     }
 
     /// The number of the last record that begins at or before our offset.
-    fn find_record(&self, segment: &Segment) -> Result<u64, TaskError> {
+    fn find_record(&self, segment: &Segment) -> Result<u64, ReadLogError> {
         let (mut low, mut high) = (0, self.records(segment)?);
         while low + 1 < high {
             let middle = low + (high - low) / 2;
@@ -196,12 +223,12 @@ impl LogReader {
         Ok(low)
     }
 
-    fn records(&self, segment: &Segment) -> Result<u64, TaskError> {
+    fn records(&self, segment: &Segment) -> Result<u64, ReadLogError> {
         let len = segment.index.metadata().map_err(|e| self.failed(e))?.len();
         Ok(len / RECORD_BYTES as u64)
     }
 
-    fn segment_end(&self, segment: &Segment) -> Result<u64, TaskError> {
+    fn segment_end(&self, segment: &Segment) -> Result<u64, ReadLogError> {
         let count = self.records(segment)?;
         let last = match count.checked_sub(1) {
             Some(last) => read_record(&segment.index, last).map_err(|e| self.failed(e))?,
@@ -210,7 +237,7 @@ impl LogReader {
         Ok(last.map_or(segment.start, |r| r.end()))
     }
 
-    fn starts(&self) -> Result<Vec<u64>, TaskError> {
+    fn starts(&self) -> Result<Vec<u64>, ReadLogError> {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -223,7 +250,7 @@ impl LogReader {
     }
 
     /// Opens a segment; `None` when it has just been dropped.
-    fn open_segment(&self, start: u64) -> Result<Option<Segment>, TaskError> {
+    fn open_segment(&self, start: u64) -> Result<Option<Segment>, ReadLogError> {
         let open = |name: String| match File::open(self.folder.join(name)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -233,8 +260,8 @@ impl LogReader {
         Ok(log.zip(index).map(|(log, index)| Segment { start, log, index, next: 0 }))
     }
 
-    fn failed(&self, source: std::io::Error) -> TaskError {
-        TaskError::ReadLog { path: self.folder.clone(), source }
+    fn failed(&self, source: std::io::Error) -> ReadLogError {
+        ReadLogError { path: self.folder.clone(), source }
     }
 }
 
@@ -245,7 +272,7 @@ enum Next {
 }
 
 /// Reads on in a segment from an offset; `None` at its end.
-fn read_on(segment: &mut Segment, at: u64) -> std::io::Result<Option<Chunk>> {
+fn read_on(segment: &mut Segment, at: u64, most: usize) -> std::io::Result<Option<Chunk>> {
     while let Some(record) = read_record(&segment.index, segment.next)? {
         let RecordKind::Bytes(stream) = record.kind else {
             segment.next += 1;
@@ -253,7 +280,7 @@ fn read_on(segment: &mut Segment, at: u64) -> std::io::Result<Option<Chunk>> {
         };
         if at < record.end() {
             let from = at.max(record.offset);
-            let len = usize::try_from(record.end() - from).unwrap_or(MAX_CHUNK).min(MAX_CHUNK);
+            let len = usize::try_from(record.end() - from).unwrap_or(most).min(most);
             let mut bytes = vec![0; len];
             let n = read_at(&segment.log, &mut bytes, from - segment.start)?;
             bytes.truncate(n);
