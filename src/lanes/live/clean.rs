@@ -1,0 +1,83 @@
+//! Ends what runs in a lane, and retires its tree.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::watch::stop;
+use crate::bus::Context;
+use crate::config::Config;
+use crate::failure::{Code, Failure};
+use crate::ids::TaskKind;
+use crate::lanes::lane::{Lane, Stage};
+use crate::lanes::world::Retired;
+use crate::worktree::{self, TrashEntry};
+
+impl Shared {
+    pub(super) async fn clean(&self, lane: &Lane, context: &Context) -> Result<Retired, Failure> {
+        let config = self.config(lane).await;
+        let mut notes = Vec::new();
+        if let (Some(hook), Some(_tree)) = (&config.hooks.pre_cleanup, &lane.tree)
+            && lane.order.path.as_path().is_dir()
+            && let Err(failure) = self.hook(lane, hook, "pre_cleanup", context).await
+        {
+            notes.push(failure.message);
+        }
+        self.stop_all(lane, &config, context).await?;
+        let Some(tree) = &lane.tree else { return Ok(Retired { notes }) };
+        let repo = self.repository(lane).await?;
+        let git = self.workspaces.git().await?;
+        let entry = worktree::retire(git, &repo, &lane.order, tree).await?;
+        let mut draft = context.draft(
+            "lane.worktree.removed",
+            json!({ "path": lane.order.path, "branch_deleted": entry.branch_deleted, "head": entry.head }),
+        );
+        draft.workspace_id = Some(lane.workspace_id());
+        draft.lane_id = Some(lane.id);
+        self.bus.publish(draft).await?;
+        notes.extend(what_is_kept(&entry));
+        self.save_later(entry);
+        Ok(Retired { notes })
+    }
+
+    /// Stops every task side by side; afterwards none of their processes lives.
+    pub(super) async fn stop_all(
+        &self,
+        lane: &Lane,
+        config: &Config,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        let mut stops = JoinSet::new();
+        let mut terminals = 0_u64;
+        let mut forced = 0_u64;
+        for task in lane.tasks.values().filter(|task| task.stage != Stage::Ended) {
+            terminals += u64::from(task.kind() == TaskKind::Terminal);
+            let (task, config) = (task.clone(), config.clone());
+            stops.spawn(async move { stop(&task, &config).await });
+        }
+        while let Some(stopped) = stops.join_next().await {
+            let stopped =
+                stopped.map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping"))?;
+            forced += u64::from(stopped?);
+        }
+        if terminals > 0 {
+            let mut draft =
+                context.draft("lane.ptys_terminated", json!({ "count": terminals, "force_killed": forced }));
+            draft.workspace_id = Some(lane.workspace_id());
+            draft.lane_id = Some(lane.id);
+            self.bus.publish(draft).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of the lane's work, for people.
+fn what_is_kept(entry: &TrashEntry) -> Vec<String> {
+    let mut notes = Vec::new();
+    let branch = &entry.order.branch.name;
+    if entry.order.branch.created && !entry.branch_deleted {
+        notes.push(format!("the branch {branch} is kept: it has commits that no other branch has"));
+    }
+    notes.push(format!("lanes restore {} brings it back", entry.order.name));
+    notes
+}

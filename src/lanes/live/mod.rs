@@ -1,0 +1,277 @@
+//! The real world of lanes: git, keepers, files. The only place of `lanes` that knows they exist.
+
+mod changes;
+mod clean;
+mod environment;
+mod hooks;
+mod save;
+mod start;
+mod tree;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::lane::{Lane, Stage, Task};
+use super::workspace::Workspaces;
+use super::world::{Launch, Retired, World};
+use crate::api::{Guarantees, LaneView};
+use crate::bus::{BoxFuture, Bus, Context};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::failure::{Code, Failure};
+use crate::home::Home;
+use crate::ids::{LaneId, TaskId};
+use crate::keeper::{Exit, Identity};
+use crate::raw::Raw;
+use crate::task::{self, KeeperChoice, Launcher, Link};
+use crate::worktree::{self, Changes, Repository, TrashEntry, Tree};
+
+/// How many retired trees may wait for their saving; more are found by the next start.
+const SAVES: usize = 4096;
+/// How many lanes are counted at once in the background: each takes several calls of git, and a list of
+/// fifty lanes asks for all of them.
+const COUNTS: usize = 2;
+struct Shared {
+    home: Home,
+    bus: Bus,
+    workspaces: Arc<Workspaces>,
+    launcher: Launcher,
+    counted: DashMap<LaneId, Instant>,
+    counts: Semaphore,
+    saves: mpsc::Sender<TrashEntry>,
+}
+
+/// The real world of lanes.
+pub struct Live {
+    shared: Arc<Shared>,
+    to_save: tokio::sync::Mutex<mpsc::Receiver<TrashEntry>>,
+}
+
+impl Live {
+    /// The world of a home.
+    pub fn new(home: Home, bus: Bus, workspaces: Arc<Workspaces>, launcher: Launcher) -> Self {
+        let (saves, to_save) = mpsc::channel(SAVES);
+        let (counted, counts) = (DashMap::new(), Semaphore::new(COUNTS));
+        let shared = Shared { home, bus, workspaces, launcher, counted, counts, saves };
+        Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
+    }
+
+    /// What holds for tasks on this machine.
+    pub fn guarantees(&self) -> Guarantees {
+        let tree_kill = match self.shared.launcher.choice() {
+            KeeperChoice::Program(_) | KeeperChoice::SelfExec => "subreaper",
+            KeeperChoice::InProcess => "process_group",
+        };
+        Guarantees { tree_kill: tree_kill.into(), limits: "none".into() }
+    }
+
+    /// When a live task of the lane last wrote something, from the time stamp of its log.
+    pub fn last_output(&self, lane: &Lane) -> Option<Timestamp> {
+        lane.tasks.values().filter_map(|task| task::last_output(task.log_dir.as_path())).max()
+    }
+
+    /// Counts the lane's changes for somebody who waits for it.
+    ///
+    /// # Errors
+    /// What git says.
+    pub async fn count_now(&self, lane: &Lane) -> Result<(Option<String>, Changes), Failure> {
+        self.shared.count(lane).await
+    }
+
+    /// How long ago the lane's changes were counted.
+    pub fn counted_ago(&self, lane: LaneId) -> Option<Duration> {
+        self.shared.counted.get(&lane).map(|at| at.elapsed())
+    }
+
+    /// Puts the processes that outlived their command into a view.
+    pub async fn fill_descendants(&self, lane: &Lane, view: &mut LaneView) {
+        for seen in &mut view.tasks {
+            let Some(task) = lane.tasks.get(&seen.id).filter(|task| task.stage == Stage::Lingering) else {
+                continue;
+            };
+            if let Ok(link) = Link::connect(task.run_dir.as_path()).await
+                && let Ok(report) = link.status().await
+            {
+                seen.descendants = report.descendants.iter().map(|member| member.pid).collect();
+            }
+        }
+    }
+
+    /// Ends one task with its whole tree, gently first.
+    ///
+    /// # Errors
+    /// `BUSY` when something of it cannot be ended.
+    pub async fn stop_task(&self, lane: &Lane, task: &Task) -> Result<(), Failure> {
+        let config = self.shared.config(lane).await;
+        watch::stop(task, &config).await.map(drop)
+    }
+
+    /// Ends a task that belongs to no open lane.
+    ///
+    /// # Errors
+    /// `BUSY` when something of it cannot be ended.
+    pub async fn end_stray(&self, task: &Task) -> Result<(), Failure> {
+        watch::stop(task, &Config::default()).await.map(drop)
+    }
+
+    /// What cleanup would do, for people.
+    pub async fn foretell(&self, lane: &Lane) -> Vec<String> {
+        let live = lane.tasks.values().filter(|task| task.stage != Stage::Ended).count();
+        let mut notes = vec![format!("would end {live} tasks and move {} to the trash", lane.order.path)];
+        match self.shared.merged(lane).await {
+            Ok(true) => {
+                notes.push(format!("would delete the branch {}, which is merged", lane.order.branch.name))
+            }
+            Ok(false) => notes.push(format!("would keep the branch {}", lane.order.branch.name)),
+            Err(failure) => notes.push(format!("could not tell whether it is merged: {failure}")),
+        }
+        notes
+    }
+
+    /// True when the lane's tip is elsewhere too and its tree is clean.
+    ///
+    /// # Errors
+    /// What git says.
+    pub async fn is_merged_and_clean(&self, lane: &Lane) -> Result<bool, Failure> {
+        let (_head, changes) = self.shared.count(lane).await?;
+        Ok(changes.files == 0 && self.shared.merged(lane).await?)
+    }
+
+    /// Frees trash for good, with the recorded output of its lanes.
+    ///
+    /// # Errors
+    /// What the file system and git say.
+    pub async fn empty_trash(&self, repo: &Repository, entries: &[TrashEntry]) -> Result<(), Failure> {
+        let git = self.shared.workspaces.git().await?;
+        let roots: BTreeSet<&Raw> = entries.iter().map(|entry| &entry.order.root).collect();
+        for root in roots {
+            let ids: Vec<LaneId> = entries
+                .iter()
+                .filter(|entry| entry.order.root == *root)
+                .map(|entry| entry.order.lane_id)
+                .collect();
+            let emptied = worktree::empty(git, repo, root.as_path(), &ids).await?;
+            if let Some((lane, why)) = emptied.stayed.first() {
+                return Err(Failure::new(Code::Busy, format!("the trash of lane {lane} stayed: {why}"))
+                    .hint("try again"));
+            }
+        }
+        for entry in entries {
+            self.shared.forget_logs(entry.order.lane_id).await;
+        }
+        Ok(())
+    }
+
+    /// Has a retired tree saved in the background.
+    pub fn save_later(&self, entry: TrashEntry) {
+        self.shared.save_later(entry);
+    }
+
+    /// Saves retired trees, one after the other, until told to stop.
+    pub async fn save_in_background(&self, stop: CancellationToken) {
+        let mut queue = self.to_save.lock().await;
+        loop {
+            let entry = tokio::select! {
+                () = stop.cancelled() => return,
+                entry = queue.recv() => match entry {
+                    Some(entry) => entry,
+                    None => return,
+                },
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.shared.save(entry) => {}
+            }
+        }
+    }
+}
+
+impl World for Live {
+    fn provision(&self, lane: Lane, context: Context) -> BoxFuture<'static, Result<Tree, Failure>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.provision(&lane, &context).await })
+    }
+
+    fn rollback(&self, lane: Lane) -> BoxFuture<'static, Result<Tree, Failure>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let stopped = Failure::new(Code::DaemonDown, "the runtime stopped while the lane was being made")
+                .hint("make it again");
+            // What a set-up command started works in the tree that goes now.
+            match shared.stop_and_undo(&lane).await {
+                Ok(Some(tree)) => Ok(tree),
+                Ok(None) => Err(stopped),
+                Err(failure) => {
+                    let both = format!("{stopped}, and what it left could not be undone: {failure}");
+                    Err(Failure::new(failure.code, both).hint("lanes reconcile tries again"))
+                }
+            }
+        })
+    }
+
+    fn adopt(&self, task: Task) -> BoxFuture<'static, Option<Identity>> {
+        Box::pin(async move { task::read_identity(task.run_dir.as_path()) })
+    }
+
+    fn start(&self, lane: Lane, task: Task, launch: Launch) -> BoxFuture<'static, Result<Identity, Failure>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.start(&lane, &task, launch).await })
+    }
+
+    fn ended(&self, task: Task) -> BoxFuture<'static, Exit> {
+        Box::pin(async move { watch::ended(&task).await })
+    }
+
+    fn gone(&self, task: Task) -> BoxFuture<'static, ()> {
+        Box::pin(async move { watch::gone(&task).await })
+    }
+
+    fn clean(&self, lane: Lane, context: Context) -> BoxFuture<'static, Result<Retired, Failure>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.clean(&lane, &context).await })
+    }
+
+    fn count(&self, lane: Lane) -> BoxFuture<'static, Result<(Option<String>, Changes), Failure>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let _turn = shared.counts.acquire().await;
+            shared.count(&lane).await
+        })
+    }
+
+    fn forget(&self, task: TaskId) {
+        let dir = self.shared.home.run_dir(task);
+        if let Err(error) = std::fs::remove_dir_all(&dir)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, dir = %dir.display(), "the run folder of an ended task could not be removed");
+        }
+    }
+}
+
+impl Shared {
+    async fn repository(&self, lane: &Lane) -> Result<Repository, Failure> {
+        match self.workspaces.by_common_dir(lane.common_dir.as_path()) {
+            Some(workspace) => Ok(workspace.repo.clone()),
+            None => Ok(worktree::discover(self.workspaces.git().await?, lane.common_dir.as_path()).await?),
+        }
+    }
+
+    /// The configuration that holds for a lane; the defaults when its files are broken now.
+    async fn config(&self, lane: &Lane) -> Config {
+        let found = match self.repository(lane).await {
+            Ok(repo) => self.workspaces.config(&repo).await,
+            Err(failure) => Err(failure),
+        };
+        found.unwrap_or_else(|failure| {
+            tracing::warn!(lane = %lane.id, error = %failure, "the configuration cannot be read, the defaults hold");
+            Config::default()
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! Saves retired trees.
+
+use serde_json::json;
+
+use super::Shared;
+use crate::bus::{Actor, Context};
+use crate::failure::{Code, Failure};
+use crate::worktree::{self, Saved, TrashEntry};
+
+/// A tree with more to keep than this stays whole in the trash, in bytes.
+const ARCHIVE_LIMIT: u64 = 2 << 30;
+
+impl Shared {
+    pub(super) fn save_later(&self, entry: TrashEntry) {
+        if let Err(error) = self.saves.try_send(entry) {
+            tracing::warn!(%error, "too many trees wait for saving; the rest is saved after the next start");
+        }
+    }
+
+    pub(super) async fn save(&self, entry: TrashEntry) {
+        let (id, workspace) = (entry.order.lane_id, entry.order.workspace_id);
+        match self.try_save(&entry).await {
+            Ok(saved) => {
+                let mut draft =
+                    Context::new(Actor::lanes()).draft("lane.worktree.saved", json!({ "saved": saved }));
+                draft.workspace_id = Some(workspace);
+                draft.lane_id = Some(id);
+                if let Err(failure) = self.bus.publish(draft).await {
+                    tracing::warn!(lane = %id, error = %failure, "the saving was not written down");
+                }
+            }
+            Err(failure) => tracing::warn!(lane = %id, error = %failure, "the tree stays whole in the trash"),
+        }
+    }
+
+    async fn try_save(&self, entry: &TrashEntry) -> Result<Saved, Failure> {
+        let git = self.workspaces.git().await?;
+        let workspaces = self.workspaces.all();
+        let Some(workspace) = workspaces.iter().find(|workspace| workspace.id == entry.order.workspace_id)
+        else {
+            return Err(Failure::new(
+                Code::NotARepository,
+                "the repository of the lane cannot be opened now",
+            ));
+        };
+        let repo = workspace.repo.clone();
+        let root = entry.order.root.as_path();
+        Ok(worktree::save(git, &repo, root, entry.order.lane_id, ARCHIVE_LIMIT).await?.saved)
+    }
+}

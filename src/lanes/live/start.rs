@@ -1,0 +1,37 @@
+//! Starts the keeper of a task.
+
+use super::Shared;
+use crate::failure::Failure;
+use crate::ids::TaskKind;
+use crate::keeper::{Identity, Spec};
+use crate::lanes::lane::{Lane, Task};
+use crate::lanes::world::Launch;
+
+impl Shared {
+    pub(super) async fn start(&self, lane: &Lane, task: &Task, launch: Launch) -> Result<Identity, Failure> {
+        let config = self.config(lane).await;
+        let tree = lane.order.path.to_path_buf();
+        let cwd = launch.dir.as_ref().map_or_else(|| tree.clone(), |dir| tree.join(dir.as_path()));
+        let grace = match task.kind() {
+            TaskKind::Terminal => config.stop.terminal_grace,
+            TaskKind::Run => config.stop.run_grace,
+        };
+        let spec = Spec {
+            id: task.id,
+            lane_id: task.lane_id,
+            workspace_id: task.workspace_id,
+            correlation_id: launch.correlation_id.unwrap_or_else(crate::ids::CorrelationId::generate),
+            shape: task.shape.clone(),
+            argv: launch.argv,
+            env: self.environment(lane, task, launch.env, &cwd),
+            cwd: cwd.into(),
+            secret: task.secret.clone(),
+            timeout_ms: launch.timeout_ms,
+            grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+            run_dir: task.run_dir.clone(),
+            log_dir: task.log_dir.clone(),
+            log_limit: config.task.log_limit,
+        };
+        Ok(self.launcher.start(spec).await?.identity)
+    }
+}

@@ -1,0 +1,92 @@
+//! Makes the tree of a lane, and undoes that.
+
+use super::Shared;
+use crate::bus::{Actor, Context, Table};
+use crate::config::Config;
+use crate::failure::{Code, Failure};
+use crate::ids::LaneId;
+use crate::lanes::lane::Lane;
+use crate::raw::Raw;
+use crate::worktree::{self, Git, Repository, TrashEntry, Tree};
+
+impl Shared {
+    pub(super) async fn provision(&self, lane: &Lane, context: &Context) -> Result<Tree, Failure> {
+        let repo = self.repository(lane).await?;
+        let git = self.workspaces.git().await?;
+        let config = self.config(lane).await;
+        let tree = match lane.restored_from {
+            Some(from) => {
+                let entry = self.trash_entry(lane, from).await?;
+                worktree::bring_back(git, &repo, &entry, &lane.order).await?
+            }
+            None => self.make(git, &repo, lane, &config).await?,
+        };
+        if let (Some(hook), None) = (&config.hooks.post_create, lane.restored_from)
+            && let Err(failure) = self.hook(lane, hook, "post_create", context).await
+        {
+            let _nothing_stays = self.undo(lane).await?;
+            return Err(failure);
+        }
+        Ok(tree)
+    }
+
+    /// Removes the recorded output of a lane that cannot come back, and of those it was brought back from.
+    pub(super) async fn forget_logs(&self, lane: LaneId) {
+        let mut next = Some(lane);
+        while let Some(id) = next {
+            let _absent_or_busy = tokio::fs::remove_dir_all(self.home.lane_logs(id)).await;
+            let record = self.bus.get(Table::Lanes, id.to_string()).await.ok().flatten();
+            next = record.and_then(|body| serde_json::from_value::<Lane>(body).ok()?.restored_from);
+        }
+    }
+
+    /// The folder of trees that the lane was in before it was retired.
+    async fn trash_root(&self, lane: &Lane, from: LaneId) -> Result<Raw, Failure> {
+        let body = self.bus.get(Table::Lanes, from.to_string()).await?;
+        let before = body.and_then(|body| serde_json::from_value::<Lane>(body).ok());
+        Ok(before.map_or_else(|| lane.order.root.clone(), |before| before.order.root))
+    }
+
+    /// The trash entry that a restored lane comes from.
+    async fn trash_entry(&self, lane: &Lane, from: LaneId) -> Result<TrashEntry, Failure> {
+        let root = self.trash_root(lane, from).await?;
+        worktree::trash::find(root.as_path(), from)?.ok_or_else(|| {
+            Failure::new(Code::LaneNotFound, format!("lane {from} is not in the trash any more"))
+                .hint("lanes trash ls shows what can be restored")
+        })
+    }
+
+    async fn make(
+        &self,
+        git: &Git,
+        repo: &Repository,
+        lane: &Lane,
+        config: &Config,
+    ) -> Result<Tree, Failure> {
+        let floors = worktree::Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
+        Ok(worktree::provision(git, repo, &lane.order, floors, &worktree::Direct, &|_step| {}).await?)
+    }
+
+    /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,
+    /// whose files are nowhere else any more.
+    async fn undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
+        let repo = self.repository(lane).await?;
+        let git = self.workspaces.git().await?;
+        let Some(from) = lane.restored_from else {
+            worktree::undo(git, &repo, &lane.order).await?;
+            return Ok(None);
+        };
+        let root = self.trash_root(lane, from).await?;
+        if worktree::trash::find(root.as_path(), from)?.is_some() {
+            worktree::roll_back(git, &repo, root.as_path(), from).await?;
+            return Ok(None);
+        }
+        Ok(Some(worktree::found_tree(&repo, &lane.order)?))
+    }
+
+    pub(super) async fn stop_and_undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
+        let config = self.config(lane).await;
+        self.stop_all(lane, &config, &Context::new(Actor::lanes())).await?;
+        self.undo(lane).await
+    }
+}

@@ -1,0 +1,113 @@
+//! Watches tasks until they have ended, and ends them.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::config::Config;
+use crate::failure::{Code, Failure};
+use crate::ids::TaskKind;
+use crate::keeper::{Exit, ExitStatus};
+use crate::lanes::lane::Task;
+use crate::task::{self, Link, Notice};
+
+/// Between two attempts to reach a keeper that lives but does not answer.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// Waits for the end of a task's command, as its keeper tells it or has written it down.
+pub(super) async fn ended(task: &Task) -> Exit {
+    let run_dir = task.run_dir.as_path();
+    loop {
+        if let Some(exit) = task::read_exit(run_dir) {
+            return exit;
+        }
+        if let Ok(link) = Link::connect(run_dir).await
+            && let Ok(mut notices) = link.subscribe(u64::MAX).await
+        {
+            loop {
+                match notices.next().await {
+                    Notice::Exited(exit) => return exit,
+                    Notice::Offset(_) => {}
+                    Notice::Gone => break,
+                }
+            }
+        }
+        if let Some(exit) = task::read_exit(run_dir) {
+            return exit;
+        }
+        if !keeper_lives(task) {
+            // It may have written that and left since we looked.
+            if let Some(exit) = task::read_exit(run_dir) {
+                return exit;
+            }
+            // Its keeper was ended by force: what it marked is ended, how the command ended nobody knows.
+            sweep(task).await;
+            return lost(task);
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+/// Waits until the keeper of an ended task has left.
+pub(super) async fn gone(task: &Task) {
+    while keeper_lives(task) {
+        if let Ok(link) = Link::connect(task.run_dir.as_path()).await {
+            link.gone().await;
+        }
+        if keeper_lives(task) {
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+}
+
+pub(super) fn keeper_lives(task: &Task) -> bool {
+    task.identity.as_ref().is_some_and(task::keeper_alive)
+}
+
+/// How long what a dead keeper left behind has between TERM and KILL.
+const SWEEP_GRACE: Duration = Duration::from_secs(1);
+
+async fn sweep(task: &Task) -> usize {
+    match &task.identity {
+        Some(identity) => task::sweep(identity, SWEEP_GRACE).await.len(),
+        None => 0,
+    }
+}
+
+fn lost(task: &Task) -> Exit {
+    let now = clock::now();
+    let started = task.identity.as_ref().map_or(task.asked_at, |identity| identity.started_at);
+    Exit {
+        status: ExitStatus::Lost(true),
+        timed_out: false,
+        at: now,
+        ms: u64::try_from(started.age(now).as_millis()).unwrap_or(u64::MAX),
+        max_rss_kb: 0,
+        cpu_ms: 0,
+        end: task::log_end(task.log_dir.as_path()),
+    }
+}
+
+/// Ends one task with everything it started, gently first. True when force was needed.
+///
+/// # Errors
+/// `BUSY` when something of it cannot be ended; asking again tries again.
+pub(super) async fn stop(task: &Task, config: &Config) -> Result<bool, Failure> {
+    let grace = match task.kind() {
+        TaskKind::Terminal => config.stop.terminal_grace,
+        TaskKind::Run => config.stop.run_grace,
+    };
+    let asked = Instant::now();
+    let ended = task::end(task.run_dir.as_path(), grace).await;
+    // The run folder may have been removed under us; the record still knows who it was.
+    if keeper_lives(task)
+        && let Some(identity) = &task.identity
+    {
+        task::kill_keeper(identity);
+    }
+    let swept = sweep(task).await;
+    if !ended.complete && keeper_lives(task) {
+        return Err(Failure::new(Code::Busy, format!("something of task {} cannot be ended", task.id))
+            .hint("look at its processes (lanes show), then clean up again"));
+    }
+    Ok(swept > 0 || !ended.swept.is_empty() || asked.elapsed() >= grace)
+}
