@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use super::client::Client;
 use super::ending::Ending;
 use super::files;
+use super::group;
 use super::hear::Ears;
 use super::index::Stream;
 use super::input::{Input, QUEUE_BYTES};
@@ -98,6 +99,9 @@ impl Keep {
         self.log.retry_last();
         self.say_the_rest();
         files::remove_socket(&self.run_dir);
+        if let Some(kill) = &self.identity.groups.kill {
+            group::remove(kill.as_path());
+        }
     }
 
     /// Sends those who are attached what they have not got yet, as long as they take it.
@@ -361,6 +365,10 @@ impl Keep {
         if self.reaper.is_alone() {
             self.ending = None;
         } else if ending.round_is_due(now, somebody_ended) {
+            if let Some(kill) = &self.identity.groups.kill {
+                // All at once where the kernel can: nobody is born between two looks.
+                group::kill(kill);
+            }
             self.tree.signal(&[Signal::KILL]);
             self.reaper.refresh(&self.tree);
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::KeeperError;
 use super::files;
+use super::group;
 use super::hear::Ears;
 use super::input::Input;
 use super::keep::Keep;
@@ -222,6 +223,12 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         Place::Program { umask, .. } => Some(*umask),
         Place::Thread => None,
     };
+    let mut spec = spec;
+    spec.groups.keeper = match &place {
+        Place::Program { .. } => group::join(&spec.groups.keeper),
+        // A host stays where it is.
+        Place::Thread => Vec::new(),
+    };
     let started = Instant::now();
     let spawned = spawn::spawn(&spec, umask).inspect_err(|_| files::remove_socket(&run_dir))?;
     let identity = identify(&spec, &spawned);
@@ -274,7 +281,8 @@ fn attach(spec: &Spec, identity: &Identity, place: Place) -> std::io::Result<(Tr
             (Tree::Subreaper, Reaper::Children { signals, command, alone: false })
         }
         Place::Thread => {
-            let tree = Tree::Marked { command, start: identity.pid_start, secret: spec.secret.clone() };
+            let (secret, group) = (spec.secret.clone(), identity.groups.kill.clone());
+            let tree = Tree::Marked { command, start: identity.pid_start, secret, group };
             (tree, Reaper::watch(command)?)
         }
     })
@@ -294,6 +302,8 @@ fn identify(spec: &Spec, spawned: &Spawned) -> Identity {
         boot_id: proc::boot_id(),
         secret: spec.secret.clone(),
         started_at: clock::now(),
+        groups: spawned.groups.clone(),
+        rlimits: spawned.rlimits,
     }
 }
 

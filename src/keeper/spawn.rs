@@ -6,12 +6,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use rustix::fs::{Access, Mode, OFlags};
 
 use super::error::KeeperError;
+use super::group::Confine;
 use super::index::Stream;
-use super::spec::{Shape, Spec};
+use super::spec::{Groups, Rlimits, Shape, Spec};
 use crate::pty::{Size, Terminal};
 use crate::raw::Raw;
 
@@ -21,6 +23,8 @@ pub(super) struct Spawned {
     pub(super) terminal: Option<Terminal>,
     pub(super) outputs: Vec<(OwnedFd, Stream)>,
     pub(super) input: Option<OwnedFd>,
+    pub(super) groups: Groups,
+    pub(super) rlimits: Rlimits,
 }
 
 /// Starts the command.
@@ -44,12 +48,15 @@ pub(super) fn spawn(spec: &Spec, umask: Option<Mode>) -> Result<Spawned, KeeperE
     command.current_dir(cwd).env_clear();
     command.envs(spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
     connect(&mut command, spec, terminal.as_ref())?;
-    prepare(&mut command, terminal.is_some(), umask);
+    let confine = Arc::new(Confine::prepare(&spec.groups, &spec.rlimits));
+    prepare(&mut command, terminal.is_some(), umask, Arc::clone(&confine));
     let name = || spec.argv[0].lossy().into_owned();
     let mut child = command.spawn().map_err(|source| KeeperError::Spawn { program: name(), source })?;
     // Our copies of the command's ends; holding one would hide the end of its output.
     drop(command);
-    let mut spawned = Spawned { pid: child.id(), terminal, outputs: Vec::new(), input: None };
+    let (groups, rlimits) = Arc::into_inner(confine).map(Confine::outcome).unwrap_or_default();
+    let pid = child.id();
+    let mut spawned = Spawned { pid, terminal, outputs: Vec::new(), input: None, groups, rlimits };
     let pipes = [
         (child.stdout.take().map(OwnedFd::from), Stream::Stdout),
         (child.stderr.take().map(OwnedFd::from), Stream::Stderr),
@@ -87,8 +94,9 @@ fn connect(command: &mut Command, spec: &Spec, terminal: Option<&Terminal>) -> R
 }
 
 /// What the command's process does to itself before it becomes the command.
-fn prepare(command: &mut Command, on_terminal: bool, umask: Option<Mode>) {
+fn prepare(command: &mut Command, on_terminal: bool, umask: Option<Mode>, confine: Arc<Confine>) {
     let before_exec = move || {
+        confine.enter();
         rustix::process::setsid()?;
         if on_terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;

@@ -59,6 +59,39 @@ pub struct Spec {
     pub log_dir: Raw,
     /// The log keeps at most so many bytes; older segments go first.
     pub log_limit: u64,
+    /// The control groups of the task; made, with their limits, before the keeper is told of them.
+    #[serde(default)]
+    pub groups: Groups,
+    /// What each process of the command is held to besides.
+    #[serde(default)]
+    pub rlimits: Rlimits,
+}
+
+/// Control groups: those that are to be joined, or in an [`Identity`] those that were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Groups {
+    /// Folders of groups that the command joins, one a hierarchy.
+    pub command: Vec<Raw>,
+    /// Folders of groups that the keeper joins; never one that is ended with the task.
+    pub keeper: Vec<Raw>,
+    /// The one of `command` that holds this task alone and has a `cgroup.kill`. The keeper removes it
+    /// when it leaves.
+    pub kill: Option<Raw>,
+}
+
+/// Limits of each process of a task by `setrlimit`, soft and hard; what is missing stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rlimits {
+    /// Open files.
+    pub open_files: Option<u64>,
+    /// Open files, the soft limit alone: what it was before the runtime raised its own.
+    pub open_files_soft: Option<u64>,
+    /// Bytes of private memory (`RLIMIT_DATA`).
+    pub memory: Option<u64>,
+    /// Processes and threads of the user (`RLIMIT_NPROC`).
+    pub processes: Option<u64>,
 }
 
 /// Who is there: the keeper and its command, each with pid and start time, because pids come again.
@@ -86,6 +119,12 @@ pub struct Identity {
     pub secret: String,
     /// When the command started.
     pub started_at: Timestamp,
+    /// The control groups that were joined.
+    #[serde(default)]
+    pub groups: Groups,
+    /// The limits that were set.
+    #[serde(default)]
+    pub rlimits: Rlimits,
 }
 
 /// How a command ended.

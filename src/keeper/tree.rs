@@ -2,7 +2,9 @@
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::group;
 use crate::proc::{self, Process};
+use crate::raw::Raw;
 
 /// How the processes of a task are known.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub(super) enum Tree {
         start: u64,
         /// The task's secret.
         secret: String,
+        /// The control group that holds this task alone, if it has one.
+        group: Option<Raw>,
     },
 }
 
@@ -26,7 +30,9 @@ impl Tree {
     pub(super) fn living(&self) -> Vec<Process> {
         let mut found = match self {
             Self::Subreaper => proc::descendants(std::process::id()),
-            Self::Marked { command, start, secret } => marked(*command, *start, secret),
+            Self::Marked { command, start, secret, group } => {
+                marked(*command, *start, secret, group.as_ref())
+            }
         };
         found.retain(|p| !p.is_dead());
         found
@@ -38,7 +44,7 @@ impl Tree {
     }
 }
 
-fn marked(command: u32, start: u64, secret: &str) -> Vec<Process> {
+fn marked(command: u32, start: u64, secret: &str, group: Option<&Raw>) -> Vec<Process> {
     let own = std::process::id();
     let everybody = proc::all();
     // Only while the pid is still the command's: later its number may be another's session.
@@ -48,10 +54,16 @@ fn marked(command: u32, start: u64, secret: &str) -> Vec<Process> {
     } else {
         Vec::new()
     };
+    let grouped = group.map(|group| group::members(group.as_path())).unwrap_or_default();
     everybody
         .into_iter()
-        .filter(|p| p.pid != own && p.start >= start)
-        .filter(|p| below.contains(&p.pid) || p.session == command || has_secret(p.pid, secret))
+        .filter(|p| p.pid != own && (p.start >= start || grouped.contains(&p.pid)))
+        .filter(|p| {
+            grouped.contains(&p.pid)
+                || below.contains(&p.pid)
+                || p.session == command
+                || has_secret(p.pid, secret)
+        })
         .collect()
 }
 

@@ -225,6 +225,8 @@ async fn end(child: &mut Child, spec: &Spec) {
         boot_id: proc::boot_id(),
         secret: spec.secret.clone(),
         started_at: crate::clock::now(),
+        groups: spec.groups.clone(),
+        rlimits: spec.rlimits,
     };
     sweep(&unknown, Duration::ZERO).await;
 }

@@ -23,6 +23,7 @@ mod e2e_nested;
 mod e2e_restore;
 mod e2e_sessions;
 mod embed;
+mod keeper_group;
 mod keeper_run;
 mod keeper_socket;
 mod keeper_stream;

@@ -99,6 +99,8 @@ impl World for Quiet {
                 boot_id: "boot".into(),
                 secret: task.secret,
                 started_at: Timestamp(1),
+                groups: Default::default(),
+                rlimits: Default::default(),
             })
         })
     }

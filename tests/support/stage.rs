@@ -178,6 +178,8 @@ impl Inner {
             run_dir: self.home.join("run").join(id.to_string()).into(),
             log_dir: self.home.join("logs").join(lane_id.to_string()).join(id.to_string()).into(),
             log_limit: 256 << 20,
+            groups: lanes::keeper::Groups::default(),
+            rlimits: lanes::keeper::Rlimits::default(),
         };
         let (run_dir, log_dir) = (spec.run_dir.clone(), spec.log_dir.clone());
         let started = self.launcher.start(spec).await?;

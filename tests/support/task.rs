@@ -69,6 +69,8 @@ impl Bench {
             run_dir: home.join("run").join(id.to_string()).into(),
             log_dir: home.join("logs").join(lane_id.to_string()).join(id.to_string()).into(),
             log_limit: 256 << 20,
+            groups: lanes::keeper::Groups::default(),
+            rlimits: lanes::keeper::Rlimits::default(),
         }
     }
 

@@ -84,6 +84,8 @@ fn identity(task: &Task) -> Box<Identity> {
         boot_id: "boot".into(),
         secret: "secret".into(),
         started_at: AT,
+        groups: Default::default(),
+        rlimits: Default::default(),
     })
 }
 

@@ -31,6 +31,8 @@ impl Shared {
             run_dir: task.run_dir.clone(),
             log_dir: task.log_dir.clone(),
             log_limit: config.task.log_limit,
+            groups: crate::keeper::Groups::default(),
+            rlimits: crate::keeper::Rlimits::default(),
         };
         Ok(self.launcher.start(spec).await?.identity)
     }
