@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bus;
+pub mod cgroup;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;

@@ -146,6 +146,11 @@ pub fn owner(pid: u32) -> Option<u32> {
     std::fs::metadata(format!("/proc/{pid}")).ok().map(|m| m.uid())
 }
 
+/// How many threads a process has; 1 when nobody can tell.
+pub fn threads(pid: u32) -> u64 {
+    std::fs::metadata(format!("/proc/{pid}/task")).map_or(1, |m| m.nlink().saturating_sub(2).max(1))
+}
+
 /// The boot that pids and start times belong to.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -815,8 +815,22 @@ pub struct AgentView {
 pub struct Guarantees {
     /// `cgroup`, `subreaper` or `process_group`.
     pub tree_kill: String,
-    /// `cgroup`, `rlimit` or `none`.
+    /// The weakest of what holds its limits: `cgroup_v2`, `cgroup_v1` or `rlimits`; `none` when it has none.
     pub limits: String,
+    /// Its limits, for the running tasks as the system has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_force: Vec<LimitView>,
+}
+
+/// A limit that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LimitView {
+    /// `memory` (bytes), `processes` (with threads), `cpu_weight` (100 is usual), `open_files`.
+    pub limit: String,
+    /// Its value; of a control group for the whole lane, of `rlimits` for each process.
+    pub value: u64,
+    /// `cgroup_v2`, `cgroup_v1` or `rlimits`.
+    pub by: String,
 }
 
 /// A task as users see it.

@@ -129,12 +129,13 @@ pub fn detach(at: &Environment) -> Result<Readiness, Failure> {
 
 /// Runs the runtime here until somebody stops it.
 pub fn run(at: &Environment, readiness: Readiness) -> Result<(), Failure> {
+    let open_files_soft = crate::daemon::raise_open_files();
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start", &error))?;
-    let done = threads.block_on(serve(at, readiness));
+    let done = threads.block_on(serve(at, readiness, open_files_soft));
     threads.shutdown_background();
     done
 }
@@ -142,8 +143,9 @@ pub fn run(at: &Environment, readiness: Readiness) -> Result<(), Failure> {
 /// Threads of the daemon: it decides and waits; git and keepers do the work.
 const WORKERS: usize = 2;
 
-async fn serve(at: &Environment, readiness: Readiness) -> Result<(), Failure> {
+async fn serve(at: &Environment, readiness: Readiness, open_files_soft: Option<u64>) -> Result<(), Failure> {
     let mut options = Options::new(&at.home, task::KeeperChoice::SelfExec);
+    options.open_files_soft = open_files_soft;
     options.user_config.clone_from(&at.user_file);
     options.who = crate::bus::Actor { kind: "lanes".into(), id: "daemon".into() };
     let runtime = match Runtime::open_owner(options).await {

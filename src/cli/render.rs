@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sanitise::{clean, clean_bytes, clean_lines};
 use super::table::{Align, Table};
-use crate::api::{DaemonView, LaneResult, LaneView, RepairView, TaskView, TrashView};
+use crate::api::{DaemonView, Guarantees, LaneResult, LaneView, LimitView, RepairView, TaskView, TrashView};
 use crate::bus::Event;
 use crate::clock::Timestamp;
 use crate::failure::Failure;
@@ -132,10 +132,22 @@ pub fn lane(lane: &LaneView, now: Timestamp) -> Vec<String> {
         put("restored", &format!("from {id}"));
     }
     put("ends trees", &lane.guarantees.tree_kill);
-    put("limits", &lane.guarantees.limits);
+    put("limits", &limits(&lane.guarantees));
     put("made", &format!("{} ago", age(lane.created_at.age(now))));
     lines.extend(tasks(&lane.tasks, now));
     lines
+}
+
+/// `memory 2.0 GiB (cgroup_v2), open_files 64 (rlimits)`, or `none`.
+fn limits(guarantees: &Guarantees) -> String {
+    if guarantees.in_force.is_empty() {
+        return guarantees.limits.clone();
+    }
+    let one = |limit: &LimitView| {
+        let value = if limit.limit == "memory" { bytes(limit.value) } else { limit.value.to_string() };
+        format!("{} {value} ({})", limit.limit, limit.by)
+    };
+    guarantees.in_force.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn tasks(tasks: &[TaskView], now: Timestamp) -> Vec<String> {

@@ -127,14 +127,37 @@ pub fn kill(folder: &Raw) -> bool {
     open(folder, KILL).is_some_and(|kill| rustix::io::write(&kill, b"1") == Ok(1))
 }
 
-/// The processes of a group, dead ones that nobody has waited for left out by the kernel.
+/// The processes of a group and of those below it.
 pub fn members(folder: &Path) -> Vec<u32> {
-    let list = std::fs::read_to_string(folder.join(PROCS)).unwrap_or_default();
-    list.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    let mut found = Vec::new();
+    members_below(folder, DEEPEST, &mut found);
+    found
 }
 
-/// Removes a group that nobody is in; false while somebody is.
+fn members_below(folder: &Path, depth: usize, found: &mut Vec<u32>) {
+    let list = std::fs::read_to_string(folder.join(PROCS)).unwrap_or_default();
+    found.extend(list.lines().filter_map(|line| line.trim().parse::<u32>().ok()));
+    if let (Ok(entries), Some(depth)) = (std::fs::read_dir(folder), depth.checked_sub(1)) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            members_below(&entry.path(), depth, found);
+        }
+    }
+}
+
+/// Removes a group, and those that the task has made below it; false while somebody is in one.
 pub fn remove(folder: &Path) -> bool {
+    remove_below(folder, DEEPEST)
+}
+
+/// A task that makes deeper groups than this keeps them.
+const DEEPEST: usize = 64;
+
+fn remove_below(folder: &Path, depth: usize) -> bool {
+    if let (Ok(entries), Some(depth)) = (std::fs::read_dir(folder), depth.checked_sub(1)) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_below(&entry.path(), depth);
+        }
+    }
     match std::fs::remove_dir(folder) {
         Ok(()) => true,
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,

@@ -246,7 +246,7 @@ impl Lane {
             shared: self.state == State::Shared,
             agents: self.agents.clone(),
             tasks: tasks.into_iter().map(Task::view).collect(),
-            guarantees: Guarantees { tree_kill: "subreaper".into(), limits: "none".into() },
+            guarantees: Guarantees::default(),
             changes: self.changes.clone(),
             blocked: self.blocked.clone(),
             last_output_at: None,

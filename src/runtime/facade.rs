@@ -26,6 +26,8 @@ pub struct Options {
     pub git: Option<PathBuf>,
     /// Who this is, in events and to the owner.
     pub who: Actor,
+    /// The soft limit of open files that commands get, when this process has raised its own.
+    pub open_files_soft: Option<u64>,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             user_config: None,
             git: None,
             who: Actor { kind: "embedder".into(), id: format!("pid-{}", std::process::id()) },
+            open_files_soft: None,
         }
     }
 }

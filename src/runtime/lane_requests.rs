@@ -240,6 +240,9 @@ impl Owner {
             view.head = head.or(view.head);
             view.changes = Some(changes);
         }
+        if lane.live_tasks().next().is_none() {
+            view.guarantees = self.live.promised(&lane).await;
+        }
         self.live.fill_descendants(&lane, &mut view).await;
         Ok(LaneReply { lane: view, notes: lane.closing_notes.clone() })
     }

@@ -72,7 +72,13 @@ impl Owner {
             options.git.clone(),
         ));
         let launcher = Launcher::new(options.keeper.clone(), home.path());
-        let live = Arc::new(Live::new(home.clone(), bus.clone(), Arc::clone(&workspaces), launcher));
+        let live = Arc::new(Live::new(
+            home.clone(),
+            bus.clone(),
+            Arc::clone(&workspaces),
+            launcher,
+            options.open_files_soft,
+        ));
         let registry = Registry::new(bus.clone(), Arc::clone(&live) as Arc<dyn crate::lanes::World>);
         let owner = Arc::new(Self {
             home,
@@ -92,6 +98,7 @@ impl Owner {
         });
         owner.register_all();
         let context = Context::new(Actor::lanes());
+        owner.live.tidy_groups().await;
         owner.recover(false, &context).await?;
         let payload =
             json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
@@ -184,7 +191,7 @@ impl Owner {
     /// A lane as users see it, with what only the runtime knows.
     pub(super) fn view(&self, lane: &Lane) -> LaneView {
         let mut view = lane.view();
-        view.guarantees = self.live.guarantees();
+        view.guarantees = self.live.guarantees(lane);
         view.last_output_at = self.live.last_output(lane);
         view
     }

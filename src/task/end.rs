@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::sweep::{all_gone, round};
 use super::{Link, Swept, TaskError, alive, pidfd, read_exit, read_identity, sweep};
-use crate::keeper::{Exit, Identity, signal};
+use crate::keeper::{self, Exit, Identity, signal};
 use crate::proc::{self, Process};
 
 /// After the grace a keeper has so long to end its tree and leave, before that is done for it.
@@ -92,6 +92,9 @@ async fn end_below(task: &Identity, grace: Duration) -> Vec<Swept> {
         let left = below();
         if left.is_empty() {
             break;
+        }
+        if let Some(group) = &task.groups.kill {
+            keeper::kill_group(group);
         }
         round(&left, &[Signal::KILL], &mut swept);
         all_gone(&left, ROUND).await;

@@ -8,8 +8,6 @@
 //!
 //! What never happens here: a SIGCHLD handler or a wait for somebody else's child, a keeper ended
 //! because it was slow to answer, a process ended that is not provably of the task.
-//!
-//! Limits and control groups, staleness and heartbeats have their place beside `sweep`.
 
 mod end;
 mod error;
@@ -20,6 +18,7 @@ mod launch;
 mod link;
 mod pidfd;
 mod program;
+mod room;
 mod sweep;
 
 pub use crate::keeper::{Chunk, LogReader, Piece};
@@ -30,4 +29,5 @@ pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail}
 pub use identity::{alive, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
+pub use room::Room;
 pub use sweep::{Swept, sweep};

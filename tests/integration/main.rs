@@ -19,6 +19,7 @@ mod e2e_detach;
 mod e2e_events;
 mod e2e_hostile;
 mod e2e_lanes;
+mod e2e_limits;
 mod e2e_nested;
 mod e2e_restore;
 mod e2e_sessions;

@@ -15,12 +15,13 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("daemon", &["api", "bus"]),
     ("recovery", &["lanes", "task", "worktree"]),
     // `api`: a lane makes its own view, and a second copy of every field would be one too many.
-    ("lanes", &["api", "task", "keeper", "worktree", "config", "bus"]),
+    ("lanes", &["api", "task", "keeper", "worktree", "config", "bus", "cgroup"]),
     // What a message carries as it is (events, exits, changes) is not written down a second time.
     ("api", &["bus", "keeper", "worktree"]),
     ("task", &["keeper"]),
     ("keeper", &["pty"]),
     ("worktree", &[]),
+    ("cgroup", &[]),
     ("config", &[]),
     ("pty", &[]),
     ("store", &["bus"]),

@@ -24,6 +24,7 @@ impl Shared {
             notes.push(failure.message);
         }
         self.stop_all(lane, &config, context).await?;
+        self.forget_groups(lane.id).await;
         let Some(tree) = &lane.tree else { return Ok(Retired { notes }) };
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;

@@ -4,6 +4,7 @@ mod changes;
 mod clean;
 mod environment;
 mod hooks;
+mod limits;
 mod save;
 mod start;
 mod tree;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::lane::{Lane, Stage, Task};
 use super::workspace::Workspaces;
 use super::world::{Launch, Retired, World};
-use crate::api::{Guarantees, LaneView};
+use crate::api::LaneView;
 use crate::bus::{BoxFuture, Bus, Context};
+use crate::cgroup::Control;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::failure::{Code, Failure};
@@ -29,7 +31,7 @@ use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::raw::Raw;
-use crate::task::{self, KeeperChoice, Launcher, Link};
+use crate::task::{self, Launcher, Link};
 use crate::worktree::{self, Changes, Repository, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
@@ -42,6 +44,9 @@ struct Shared {
     bus: Bus,
     workspaces: Arc<Workspaces>,
     launcher: Launcher,
+    control: Control,
+    /// The soft limit of open files that commands get back, when the runtime has raised its own.
+    open_files_soft: Option<u64>,
     counted: DashMap<LaneId, Instant>,
     counts: Semaphore,
     saves: mpsc::Sender<TrashEntry>,
@@ -55,20 +60,21 @@ pub struct Live {
 
 impl Live {
     /// The world of a home.
-    pub fn new(home: Home, bus: Bus, workspaces: Arc<Workspaces>, launcher: Launcher) -> Self {
+    ///
+    /// `open_files_soft` is the soft limit that commands get back, when the runtime has raised its own.
+    pub fn new(
+        home: Home,
+        bus: Bus,
+        workspaces: Arc<Workspaces>,
+        launcher: Launcher,
+        open_files_soft: Option<u64>,
+    ) -> Self {
+        let control = Control::look(home.path());
         let (saves, to_save) = mpsc::channel(SAVES);
         let (counted, counts) = (DashMap::new(), Semaphore::new(COUNTS));
-        let shared = Shared { home, bus, workspaces, launcher, counted, counts, saves };
+        let shared =
+            Shared { home, bus, workspaces, launcher, control, open_files_soft, counted, counts, saves };
         Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
-    }
-
-    /// What holds for tasks on this machine.
-    pub fn guarantees(&self) -> Guarantees {
-        let tree_kill = match self.shared.launcher.choice() {
-            KeeperChoice::Program(_) | KeeperChoice::SelfExec => "subreaper",
-            KeeperChoice::InProcess => "process_group",
-        };
-        Guarantees { tree_kill: tree_kill.into(), limits: "none".into() }
     }
 
     /// When a live task of the lane last wrote something, from the time stamp of its log.

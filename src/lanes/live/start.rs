@@ -3,12 +3,14 @@
 use super::Shared;
 use crate::failure::Failure;
 use crate::ids::TaskKind;
-use crate::keeper::{Identity, Spec};
+use crate::keeper::{self, Identity, Spec};
 use crate::lanes::lane::{Lane, Task};
 use crate::lanes::world::Launch;
+use crate::task;
 
 impl Shared {
     pub(super) async fn start(&self, lane: &Lane, task: &Task, launch: Launch) -> Result<Identity, Failure> {
+        task::Room::look().take(task.kind())?;
         let config = self.config(lane).await;
         let tree = lane.order.path.to_path_buf();
         let cwd = launch.dir.as_ref().map_or_else(|| tree.clone(), |dir| tree.join(dir.as_path()));
@@ -16,6 +18,8 @@ impl Shared {
             TaskKind::Terminal => config.stop.terminal_grace,
             TaskKind::Run => config.stop.run_grace,
         };
+        let (groups, rlimits) = self.confine(lane.id, task.id, &config.limits).await;
+        let kill = groups.kill.clone();
         let spec = Spec {
             id: task.id,
             lane_id: task.lane_id,
@@ -31,9 +35,13 @@ impl Shared {
             run_dir: task.run_dir.clone(),
             log_dir: task.log_dir.clone(),
             log_limit: config.task.log_limit,
-            groups: crate::keeper::Groups::default(),
-            rlimits: crate::keeper::Rlimits::default(),
+            groups,
+            rlimits,
         };
-        Ok(self.launcher.start(spec).await?.identity)
+        let started = self.launcher.start(spec).await;
+        if let (Err(_), Some(kill)) = (&started, kill) {
+            keeper::remove_group(kill.as_path());
+        }
+        Ok(started?.identity)
     }
 }

@@ -87,6 +87,7 @@ impl Shared {
     pub(super) async fn stop_and_undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
         let config = self.config(lane).await;
         self.stop_all(lane, &config, &Context::new(Actor::lanes())).await?;
+        self.forget_groups(lane.id).await;
         self.undo(lane).await
     }
 }
