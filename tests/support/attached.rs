@@ -117,9 +117,12 @@ impl Attached {
                 return Some((frame.id, reply));
             }
             let mut buffer = [0; 16 << 10];
-            match self.stream.read(&mut buffer).expect("reads in time") {
-                0 => return None,
-                n => self.decoder.feed(&buffer[..n]),
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(n) => self.decoder.feed(&buffer[..n]),
+                // It left with an acknowledgement of ours unread; all it said was read before.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("reads in time: {error}"),
             }
         }
     }
