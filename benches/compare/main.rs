@@ -6,6 +6,7 @@
 mod bus;
 mod cli;
 mod provision;
+mod terminals;
 mod yard;
 
 use std::path::PathBuf;
@@ -25,6 +26,11 @@ const USAGE: &str = "usage: cargo bench --bench compare -- SUBJECT [--rounds N] 
   cli                commands from a shell, and the memory of the daemon, with many lanes open
     --generate N     files of the generated repository (default 200)
     --lanes N        how many (default 50)
+    --in DIR         as above
+  terminals          terminals beside tmux (and dtach, abduco, screen when installed)
+    --only NAME,NAME create, throughput, echo, reattach, memory, limits (default: all)
+    --terminals N,N  how many are created (default 1,50,200)
+    --quick          few rounds of little, to see that it works
     --in DIR         as above";
 
 /// What the command line asks for.
@@ -56,7 +62,11 @@ struct Comparison {
 }
 
 fn main() -> ExitCode {
-    let wanted = match parse(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((terminals::worker::ARGUMENT, rest)) = arguments.split_first().map(|(a, r)| (a.as_str(), r)) {
+        return terminals::worker::main(rest);
+    }
+    let wanted = match parse(arguments.into_iter()) {
         Ok(Some(wanted)) => wanted,
         // `cargo bench` without a subject runs every bench; this one has nothing to say then.
         Ok(None) => {
@@ -69,6 +79,7 @@ fn main() -> ExitCode {
         "bus" => bus::run(wanted.rounds, &wanted.rest),
         "cli" => cli::run(wanted.rounds, wanted.rest),
         "provision" => provision::run(wanted.rounds, wanted.rest),
+        "terminals" => terminals::run(wanted.rounds, wanted.rest),
         other => Err(format!("there is no subject {other:?}")),
     };
     let comparison = match comparison {
