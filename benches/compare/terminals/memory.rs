@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::peers::Side;
-use super::processes::{Memory, sleeps};
+use super::processes::{Memory, sleeps, sleeps_between};
 use super::{Bench, line};
 use crate::Line;
 
@@ -18,7 +18,8 @@ const SETTLE: Duration = Duration::from_secs(3);
 struct Seen {
     memory: Memory,
     sleeps: f64,
-    /// Of the keepers, for ours.
+    /// Of the daemon and the keepers, for ours.
+    daemon: Memory,
     keepers: Vec<Memory>,
     keeper_sleeps: f64,
 }
@@ -52,6 +53,8 @@ pub(super) fn measure(bench: &mut Bench) -> Result<Vec<Line>, String> {
         push(format!("{what}, a keeper, private"), "kB", &keepers(|memory| memory.private), &[]);
         push(format!("{what}, a keeper, PSS"), "kB", &keepers(|memory| memory.pss), &[]);
         push(format!("{what}, keepers, PSS"), "kB", &[keepers(|memory| memory.pss).iter().sum()], &[]);
+        push(format!("{what}, the daemon, PSS"), "kB", &[ours.daemon.pss], &[]);
+        push(format!("{what}, the daemon, anonymous"), "kB", &[ours.daemon.anonymous], &[]);
         if !span.is_zero() {
             let seconds = span.as_secs();
             push(format!("{what}, wake-ups of all keepers in {seconds} s"), "", &[ours.keeper_sleeps], &[]);
@@ -111,14 +114,16 @@ fn look(
         }
     }
     let keepers = if peer.is_none() { bench.ours.keepers() } else { Vec::new() };
+    let daemon = if peer.is_none() { Memory::of(bench.ours.daemon_pid()?)? } else { Memory::default() };
     let before = (sleeps(&processes), sleeps(&keepers));
     std::thread::sleep(span);
     let after = (sleeps(&processes), sleeps(&keepers));
     let seen = Seen {
         memory,
-        sleeps: (after.0 - before.0) as f64,
+        daemon,
+        sleeps: sleeps_between(&before.0, &after.0),
         keepers: keepers.iter().map(|pid| Memory::of(*pid)).collect::<Result<_, _>>()?,
-        keeper_sleeps: (after.1 - before.1) as f64,
+        keeper_sleeps: sleeps_between(&before.1, &after.1),
     };
     drop(workers);
     match peer {

@@ -1,6 +1,6 @@
 //! What processes use, which of them are ours, and their ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -48,14 +48,21 @@ impl Memory {
     }
 }
 
-/// How often the threads of these processes have gone to sleep since they began.
-pub(super) fn sleeps(pids: &[u32]) -> u64 {
-    let of_thread = |path: std::path::PathBuf| -> Option<u64> {
+/// How often each thread of these processes has gone to sleep since it began.
+pub(super) fn sleeps(pids: &[u32]) -> BTreeMap<String, u64> {
+    let of_thread = |path: std::path::PathBuf| -> Option<(String, u64)> {
         let text = fs::read_to_string(path.join("status")).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
+        let count = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        Some((path.to_string_lossy().into_owned(), count.trim().parse().ok()?))
     };
     let threads = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
-    threads.flatten().filter_map(|thread| of_thread(thread.ok()?.path())).sum()
+    threads.flatten().filter_map(|thread| of_thread(thread.ok()?.path())).collect()
+}
+
+/// How many of them were between two looks; threads may have come and gone.
+pub(super) fn sleeps_between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> f64 {
+    let of = |(thread, count): (&String, &u64)| count - before.get(thread).copied().unwrap_or(0).min(*count);
+    after.iter().map(of).sum::<u64>() as f64
 }
 
 /// Who started a process.
