@@ -95,6 +95,8 @@ methods! {
     TaskExec = "task.exec", true, Exec => TaskReply;
     /// Finds the lane's terminal, or starts one.
     TaskAttach = "task.attach", true, Attach => TaskReply;
+    /// Says that a task is alive although it writes nothing.
+    TaskBeat = "task.beat", true, Beat => Nothing;
     /// Shows one task.
     TaskGet = "task.get", false, TaskRef => TaskReply;
     /// Types into a terminal, or writes to a run's standard input.
@@ -419,6 +421,20 @@ pub struct Exec {
     /// The agent that runs it (it joins a shared lane).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// Its whole tree is ended when it neither writes nor beats (`task.beat`) for so long; 100 at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
+}
+
+/// Whose heart beats: a task, or every live task of a lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Beat {
+    /// The lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneRef>,
+    /// Id or unique prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 /// A terminal to find or start.

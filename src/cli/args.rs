@@ -57,6 +57,8 @@ pub enum Command {
     Detach(LaneArg),
     /// Runs a command in a lane.
     Exec(ExecArgs),
+    /// Says that a task is alive although it writes nothing (see exec --heartbeat).
+    Beat(BeatArgs),
     /// Types into the terminal of a lane.
     Send(SendArgs),
     /// Prints recorded output.
@@ -186,6 +188,9 @@ pub struct ExecArgs {
     /// Ends it and all it started after so long.
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub timeout: Option<Duration>,
+    /// Ends it and all it started when it neither writes nor beats (lanes beat) for so long.
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub heartbeat: Option<Duration>,
     /// Does not wait; prints the id of the run.
     #[arg(long)]
     pub detach: bool,
@@ -195,6 +200,17 @@ pub struct ExecArgs {
     /// Program and arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// `beat`
+#[derive(Debug, Args)]
+pub struct BeatArgs {
+    /// All of this lane; default: the task that this is called from, else the lane we are in.
+    #[arg(value_name = "LANE")]
+    pub lane: Option<OsString>,
+    /// Only this one.
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
 }
 
 /// `send`

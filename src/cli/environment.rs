@@ -19,6 +19,8 @@ pub struct Environment {
     pub cwd: PathBuf,
     /// The user's configuration.
     pub user_file: Option<PathBuf>,
+    /// The task that this was called from, if any.
+    pub own_task: Option<String>,
     /// True inside a lane of this home: what is started there would end with the lane.
     pub in_lane: bool,
     /// `NO_COLOR`, or a terminal that cannot.
@@ -102,6 +104,7 @@ impl Environment {
             in_lane: crate::daemon::starts_from(&home, task.as_deref(), socket.as_deref()),
             home,
             user_file: user_file(variable),
+            own_task: task.as_ref().and_then(|id| id.to_str().map(str::to_owned)),
             plain: text("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb"),
             editor: text("LANES_EDITOR").or_else(|| text("VISUAL")).or_else(|| text("EDITOR")),
             log: std::env::var("LANES_LOG").ok().filter(|filter| !filter.is_empty()),

@@ -27,7 +27,8 @@ pub async fn exec(session: &Session, args: ExecArgs) -> Result<u8, Failure> {
         lane: session.lane(&args.lane),
         command,
         stdin,
-        timeout_ms: args.timeout.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        timeout_ms: args.timeout.map(milliseconds),
+        heartbeat_ms: args.heartbeat.map(milliseconds),
         agent: args.agent,
     };
     // From before the request on: whoever interrupts must not leave a run behind that nobody looks at.
@@ -256,4 +257,8 @@ pub fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
         }
     });
     receiver
+}
+
+fn milliseconds(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

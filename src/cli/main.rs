@@ -172,6 +172,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Attach(args) => attach::attach(session, args).await,
         Command::Detach(args) => share::detach(session, args).await,
         Command::Exec(args) => exec::exec(session, args).await,
+        Command::Beat(args) => send::beat(session, args).await,
         Command::Send(args) => send::send(session, args).await,
         Command::Logs(args) => logs::logs(session, args).await,
         Command::Wait(args) => wait::wait(session, args).await,

@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::args::SendArgs;
+use super::args::{BeatArgs, SendArgs};
 use super::connect::Daemon;
 use super::sanitise::clean;
 use super::session::Session;
 use super::{cleanup, main, render};
-use crate::api::{Input, InputReply, LaneList, LaneRef, LaneResult, List, ResultsReply, TaskInput};
+use crate::api::{
+    Beat, Input, InputReply, LaneList, LaneRef, LaneResult, List, ResultsReply, TaskBeat, TaskInput,
+};
 use crate::failure::{Code, Failure};
 use crate::ids::TaskKind;
 use crate::raw::Raw;
@@ -28,6 +30,22 @@ pub async fn send(session: &Session, args: SendArgs) -> Result<u8, Failure> {
         }
         (false, _) => wrong("a lane and a text are needed: lanes send LANE TEXT"),
     }
+}
+
+/// Says that a task is alive although it writes nothing.
+pub async fn beat(session: &Session, args: BeatArgs) -> Result<u8, Failure> {
+    let task = match (&args.lane, args.task) {
+        (None, None) => session.at.own_task.clone(),
+        (Some(_), task) | (None, task) => task,
+    };
+    let lane = match (&args.lane, &task) {
+        (Some(lane), _) => Some(session.lane(lane)),
+        (None, None) => Some(session.lane(&OsString::from("."))),
+        (None, Some(_)) => None,
+    };
+    let reply = session.daemon().await?.call::<TaskBeat>(Beat { lane, task }).await?;
+    session.output.reply(&reply, |_, _| Ok(()))?;
+    Ok(0)
 }
 
 async fn one(

@@ -89,6 +89,9 @@ pub struct Task {
     pub asked_at: Timestamp,
     /// How it ended.
     pub exit: Option<Exit>,
+    /// It is ended when it neither writes nor beats for so long, in milliseconds.
+    #[serde(default)]
+    pub heartbeat_ms: Option<u64>,
 }
 
 impl Task {

@@ -55,7 +55,8 @@ impl Runtime {
         timeout: Option<Duration>,
     ) -> Result<TaskReply, Failure> {
         let timeout_ms = timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let exec = Exec { lane: by_id(lane), command, stdin: false, timeout_ms, agent: None };
+        let exec =
+            Exec { lane: by_id(lane), command, stdin: false, timeout_ms, agent: None, heartbeat_ms: None };
         self.call::<api::TaskExec>(exec).await
     }
 
@@ -69,6 +70,7 @@ impl Runtime {
             command,
             stdin: false,
             timeout_ms: None,
+            heartbeat_ms: None,
             agent: Some(agent.to_owned()),
         };
         self.call::<api::TaskExec>(exec).await

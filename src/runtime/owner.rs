@@ -275,6 +275,7 @@ impl Owner {
         self.register::<api::LaneWait, _, _>(|o, p, c| async move { o.wait(p, c).await });
         self.register::<api::TaskExec, _, _>(|o, p, c| async move { o.exec(p, c).await });
         self.register::<api::TaskAttach, _, _>(|o, p, c| async move { o.attach(p, c).await });
+        self.register::<api::TaskBeat, _, _>(|o, p, c| async move { o.beat(p, c).await });
         self.register::<api::TaskGet, _, _>(|o, p, c| async move { o.task_get(p, c).await });
         self.register::<api::TaskInput, _, _>(|o, p, c| async move { o.input(p, c).await });
         self.register::<api::TaskResize, _, _>(|o, p, c| async move { o.resize(p, c).await });

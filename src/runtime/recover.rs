@@ -237,6 +237,7 @@ impl Owner {
             log_dir: self.home.log_dir(identity.lane_id, identity.id).into(),
             asked_at: identity.started_at,
             exit: None,
+            heartbeat_ms: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lane_requests::agent_name;
 use super::owner::Owner;
 use crate::api::{
-    Attach, Chunk, Command, Exec, Input, InputReply, LaneRef, Logs, LogsReply, Nothing, Resize, Signal,
+    Attach, Beat, Chunk, Command, Exec, Input, InputReply, LaneRef, Logs, LogsReply, Nothing, Resize, Signal,
     TaskRef, TaskReply,
 };
 use crate::bus::{Context, redact};
@@ -18,7 +18,7 @@ use crate::keeper::{Shape, Stream};
 use crate::lanes::lane::{Lane, Stage, Task};
 use crate::lanes::{Handle, Launch};
 use crate::raw::Raw;
-use crate::task::{self, Link};
+use crate::task::{self, Link, TaskError};
 
 /// The most output that one reply of `task.logs` carries, in bytes: half the payload cap, because bytes
 /// that are not text grow by a third.
@@ -29,6 +29,7 @@ const LOGS_PAGE: usize = 256 << 10;
 pub(super) struct Options {
     pub(super) stdin: bool,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) heartbeat_ms: Option<u64>,
     pub(super) agent: Option<String>,
 }
 
@@ -78,6 +79,7 @@ impl Owner {
             log_dir: self.home.log_dir(lane.id, id).into(),
             asked_at: clock::now(),
             exit: None,
+            heartbeat_ms: options.heartbeat_ms,
         };
         let launch = Launch {
             argv,
@@ -95,10 +97,37 @@ impl Owner {
     /// `task.exec`.
     pub(super) async fn exec(&self, asked: Exec, context: Context) -> Result<TaskReply, Failure> {
         let agent = asked.agent.map(agent_name).transpose()?;
-        let options = Options { stdin: asked.stdin, timeout_ms: asked.timeout_ms, agent };
+        let options = Options {
+            stdin: asked.stdin,
+            timeout_ms: asked.timeout_ms,
+            heartbeat_ms: asked.heartbeat_ms.map(heartbeat).transpose()?,
+            agent,
+        };
         let (_lane, task) =
             self.start_command(&asked.lane, TaskKind::Run, asked.command, options, context).await?;
         Ok(reply(&task, true))
+    }
+
+    /// `task.beat`.
+    pub(super) async fn beat(&self, asked: Beat, context: Context) -> Result<Nothing, Failure> {
+        let lane = match (&asked.task, &asked.lane) {
+            (Some(text), lane) => {
+                let (lane, task) = self.task(text, lane.as_ref()).await?;
+                self.guard(&context, Some(&lane), "beat for")?;
+                self.live.beat(task.id);
+                return Ok(Nothing {});
+            }
+            (None, Some(words)) => self.open_lane(words).await?.lane(),
+            (None, None) => {
+                return Err(Failure::new(Code::ValidationError, "neither a lane nor a task is named")
+                    .hint("name one"));
+            }
+        };
+        self.guard(&context, Some(&lane), "beat for")?;
+        for task in lane.live_tasks() {
+            self.live.beat(task.id);
+        }
+        Ok(Nothing {})
     }
 
     /// `task.attach`.
@@ -132,7 +161,7 @@ impl Owner {
     pub(super) async fn input(&self, asked: Input, context: Context) -> Result<InputReply, Failure> {
         let (lane, task) = self.addressed(asked.task.as_deref(), asked.lane.as_ref()).await?;
         self.guard(&context, Some(&lane), "type into")?;
-        let link = link(&task).await?;
+        let link = self.link(&task).await?;
         let mut bytes = asked.data.0;
         if asked.enter {
             bytes.push(match task.kind() {
@@ -140,7 +169,7 @@ impl Owner {
                 TaskKind::Run => b'\n',
             });
         }
-        let accepted = link.input(&bytes).await?;
+        let accepted = self.heard(&task, link.input(&bytes).await)?;
         if accepted < bytes.len() {
             return Err(Failure::new(
                 Code::Backpressure,
@@ -180,7 +209,8 @@ impl Owner {
         check_size(asked.size)?;
         let (lane, task) = self.task(&asked.task.task, asked.task.lane.as_ref()).await?;
         self.guard(&context, Some(&lane), "resize a terminal of")?;
-        link(&task).await?.resize(asked.size.cols, asked.size.rows).await?;
+        let link = self.link(&task).await?;
+        self.heard(&task, link.resize(asked.size.cols, asked.size.rows).await)?;
         Ok(Nothing {})
     }
 
@@ -192,7 +222,8 @@ impl Owner {
         }
         let (lane, task) = self.task(&asked.task.task, asked.task.lane.as_ref()).await?;
         self.guard(&context, Some(&lane), "signal a task of")?;
-        link(&task).await?.signal(asked.signal).await?;
+        let link = self.link(&task).await?;
+        self.heard(&task, link.signal(asked.signal).await)?;
         Ok(Nothing {})
     }
 
@@ -234,8 +265,8 @@ impl Owner {
         let lane = self.open_lane(&words).await?.lane();
         self.guard(&context, Some(&lane), "detach the terminals of")?;
         for task in lane.live_tasks().filter(|task| task.kind() == TaskKind::Terminal) {
-            match link(task).await {
-                Ok(link) => link.detach_clients().await?,
+            match self.link(task).await {
+                Ok(link) => self.heard(task, link.detach_clients().await)?,
                 // It ended meanwhile, and whoever was attached has seen that.
                 Err(failure) if failure.code == Code::TaskNotFound => {}
                 Err(failure) => return Err(failure),
@@ -273,12 +304,35 @@ fn terminal(lane: &Lane) -> Option<&Task> {
     lane.live_tasks().filter(|task| task.kind() == TaskKind::Terminal).max_by_key(|task| task.id)
 }
 
-async fn link(task: &Task) -> Result<Link, Failure> {
-    if task.exit.is_some() {
-        return Err(Failure::new(Code::TaskNotFound, format!("task {} has ended", task.id))
-            .hint("its output is still there: lanes logs"));
+impl Owner {
+    async fn link(&self, task: &Task) -> Result<Link, Failure> {
+        if task.exit.is_some() {
+            return Err(Failure::new(Code::TaskNotFound, format!("task {} has ended", task.id))
+                .hint("its output is still there: lanes logs"));
+        }
+        self.heard(task, Link::connect(task.run_dir.as_path()).await)
     }
-    Ok(Link::connect(task.run_dir.as_path()).await?)
+
+    /// Passes on what a keeper was asked; one that left it unanswered is looked at from now on.
+    fn heard<T>(&self, task: &Task, answer: Result<T, TaskError>) -> Result<T, Failure> {
+        answer.map_err(|error| {
+            if matches!(error, TaskError::NoAnswer { .. }) {
+                self.live.suspect(task.id);
+            }
+            error.into()
+        })
+    }
+}
+
+/// A heartbeat faster than this costs more than it tells.
+const FASTEST_HEARTBEAT: u64 = 100;
+
+fn heartbeat(ms: u64) -> Result<u64, Failure> {
+    if ms >= FASTEST_HEARTBEAT {
+        return Ok(ms);
+    }
+    Err(Failure::new(Code::ValidationError, format!("a heartbeat of {ms} ms is too fast"))
+        .hint("100ms is the fastest"))
 }
 
 fn page(dir: &Path, since: u64, limit: usize) -> Result<LogsReply, Failure> {

@@ -75,7 +75,7 @@ async fn keeper_ended(task: &Identity, at_most: Duration) -> bool {
 }
 
 /// Ends what is below a keeper that lives but cannot be asked; then it leaves by itself, or is ended.
-async fn end_below(task: &Identity, grace: Duration) -> Vec<Swept> {
+pub(super) async fn end_below(task: &Identity, grace: Duration) -> Vec<Swept> {
     let mut swept = Vec::new();
     let below = || -> Vec<Process> {
         if !keeper_lives(task) {

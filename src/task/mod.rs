@@ -19,7 +19,9 @@ mod link;
 mod pidfd;
 mod program;
 mod room;
+mod stale;
 mod sweep;
+mod watchdog;
 
 pub use crate::keeper::{Chunk, LogReader, Piece};
 pub use end::{EndedTask, end};
@@ -30,4 +32,6 @@ pub use identity::{alive, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
 pub use room::Room;
+pub use stale::{EVERY, Look, Suspicion, Verdict};
 pub use sweep::{Swept, sweep};
+pub use watchdog::{LADDER_GRACE, end_stale, observe};

@@ -20,6 +20,7 @@ mod e2e_events;
 mod e2e_hostile;
 mod e2e_lanes;
 mod e2e_limits;
+mod e2e_liveness;
 mod e2e_nested;
 mod e2e_restore;
 mod e2e_sessions;

@@ -77,6 +77,7 @@ fn run(lane: &Lane) -> Task {
         log_dir: "/log".into(),
         asked_at: Timestamp(1),
         exit: None,
+        heartbeat_ms: None,
     }
 }
 

@@ -68,6 +68,7 @@ fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
         log_dir: "/log".into(),
         asked_at: AT,
         exit: None,
+        heartbeat_ms: None,
     }
 }
 

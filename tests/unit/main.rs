@@ -26,6 +26,7 @@ mod proc;
 mod pty_attach;
 mod pty_scan;
 mod task_room;
+mod task_stale;
 mod tidy;
 mod worktree_archive;
 mod worktree_changes;

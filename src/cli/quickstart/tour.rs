@@ -218,6 +218,7 @@ async fn accompany(
         command: script(&lane.name),
         stdin: false,
         timeout_ms: Some(60_000),
+        heartbeat_ms: None,
         agent: None,
     };
     let reply = daemon.call::<TaskExec>(params).await?;

@@ -48,6 +48,7 @@ impl Shared {
             log_dir: self.home.log_dir(lane.id, id).into(),
             asked_at: clock::now(),
             exit: None,
+            heartbeat_ms: None,
         };
         let env = std::env::vars_os().map(|(key, value)| (key.into(), value.into())).collect();
         let timeout_ms = Some(u64::try_from(HOOK_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
@@ -59,7 +60,7 @@ impl Shared {
         record.stage = Stage::Live;
         let started = json!({ "task_id": id, "command": record.command, "hook": name });
         self.tell(lane, &record, context, "lane.command.started", started).await?;
-        let exit = ended(&record).await;
+        let exit = ended(&record, || {}).await;
         record.exit = Some(exit.clone());
         record.stage = Stage::Ended;
         stop(&record, &self.config(lane).await).await?;

@@ -5,6 +5,7 @@ mod clean;
 mod environment;
 mod hooks;
 mod limits;
+mod liveness;
 mod save;
 mod start;
 mod tree;
@@ -18,6 +19,7 @@ use dashmap::DashMap;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::liveness::Heart;
 use super::lane::{Lane, Stage, Task};
 use super::workspace::Workspaces;
 use super::world::{Launch, Retired, World};
@@ -39,6 +41,9 @@ const SAVES: usize = 4096;
 /// How many lanes are counted at once in the background: each takes several calls of git, and a list of
 /// fifty lanes asks for all of them.
 const COUNTS: usize = 2;
+/// A list of what a keeper holds is shown without it when it takes longer.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
 struct Shared {
     home: Home,
     bus: Bus,
@@ -47,6 +52,7 @@ struct Shared {
     control: Control,
     /// The soft limit of open files that commands get back, when the runtime has raised its own.
     open_files_soft: Option<u64>,
+    hearts: DashMap<TaskId, Arc<Heart>>,
     counted: DashMap<LaneId, Instant>,
     counts: Semaphore,
     saves: mpsc::Sender<TrashEntry>,
@@ -72,8 +78,19 @@ impl Live {
         let control = Control::look(home.path());
         let (saves, to_save) = mpsc::channel(SAVES);
         let (counted, counts) = (DashMap::new(), Semaphore::new(COUNTS));
-        let shared =
-            Shared { home, bus, workspaces, launcher, control, open_files_soft, counted, counts, saves };
+        let hearts = DashMap::new();
+        let shared = Shared {
+            hearts,
+            home,
+            bus,
+            workspaces,
+            launcher,
+            control,
+            open_files_soft,
+            counted,
+            counts,
+            saves,
+        };
         Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
     }
 
@@ -101,10 +118,13 @@ impl Live {
             let Some(task) = lane.tasks.get(&seen.id).filter(|task| task.stage == Stage::Lingering) else {
                 continue;
             };
-            if let Ok(link) = Link::connect(task.run_dir.as_path()).await
-                && let Ok(report) = link.status().await
-            {
-                seen.descendants = report.descendants.iter().map(|member| member.pid).collect();
+            let asked = async { Link::connect(task.run_dir.as_path()).await?.status().await };
+            match tokio::time::timeout(SHOWN_WITHIN, asked).await {
+                Ok(Ok(report)) => {
+                    seen.descendants = report.descendants.iter().map(|member| member.pid).collect();
+                }
+                Ok(Err(_it_left)) => {}
+                Err(_unanswered) => self.suspect(task.id),
             }
         }
     }
@@ -231,11 +251,19 @@ impl World for Live {
     }
 
     fn ended(&self, task: Task) -> BoxFuture<'static, Exit> {
-        Box::pin(async move { watch::ended(&task).await })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let suspect = || shared.suspect(task.id);
+            shared.looked_after(&task, watch::ended(&task, suspect)).await
+        })
     }
 
     fn gone(&self, task: Task) -> BoxFuture<'static, ()> {
-        Box::pin(async move { watch::gone(&task).await })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let suspect = || shared.suspect(task.id);
+            shared.looked_after(&task, watch::gone(&task, suspect)).await
+        })
     }
 
     fn clean(&self, lane: Lane, context: Context) -> BoxFuture<'static, Result<Retired, Failure>> {

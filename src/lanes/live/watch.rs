@@ -8,21 +8,29 @@ use crate::failure::{Code, Failure};
 use crate::ids::TaskKind;
 use crate::keeper::{Exit, ExitStatus};
 use crate::lanes::lane::Task;
-use crate::task::{self, Link, Notice};
+use crate::task::{self, Link, Notice, TaskError};
 
 /// Between two attempts to reach a keeper that lives but does not answer.
 const RECONNECT: Duration = Duration::from_millis(200);
 
-/// Waits for the end of a task's command, as its keeper tells it or has written it down.
-pub(super) async fn ended(task: &Task) -> Exit {
+/// Waits for the end of a task's command, as its keeper tells it or has written it down. `suspect` is
+/// called whenever the keeper leaves a request unanswered.
+pub(super) async fn ended(task: &Task, suspect: impl Fn()) -> Exit {
     let run_dir = task.run_dir.as_path();
     loop {
         if let Some(exit) = task::read_exit(run_dir) {
             return exit;
         }
-        if let Ok(link) = Link::connect(run_dir).await
-            && let Ok(mut notices) = link.subscribe(u64::MAX).await
-        {
+        let subscribed = async {
+            let link = Link::connect(run_dir).await?;
+            let notices = link.subscribe(u64::MAX).await?;
+            Ok((link, notices))
+        };
+        let subscribed = subscribed.await;
+        if let Err(TaskError::NoAnswer { .. }) = subscribed {
+            suspect();
+        }
+        if let Ok((_link, mut notices)) = subscribed {
             loop {
                 match notices.next().await {
                     Notice::Exited(exit) => return exit,
@@ -48,10 +56,12 @@ pub(super) async fn ended(task: &Task) -> Exit {
 }
 
 /// Waits until the keeper of an ended task has left.
-pub(super) async fn gone(task: &Task) {
+pub(super) async fn gone(task: &Task, suspect: impl Fn()) {
     while keeper_lives(task) {
-        if let Ok(link) = Link::connect(task.run_dir.as_path()).await {
-            link.gone().await;
+        match Link::connect(task.run_dir.as_path()).await {
+            Ok(link) => link.gone().await,
+            Err(TaskError::NoAnswer { .. }) => suspect(),
+            Err(_it_left) => {}
         }
         if keeper_lives(task) {
             tokio::time::sleep(RECONNECT).await;
