@@ -28,7 +28,8 @@ const BUSY_TRIES: u32 = 50;
 pub enum KeeperChoice {
     /// This program, which calls [`keeper::main_if_invoked`] first.
     Program(PathBuf),
-    /// The program we are, which does the same.
+    /// `lanes-keeper` beside the program we are; where there is none, the program we are, which calls
+    /// [`keeper::main_if_invoked`] first.
     SelfExec,
     /// A thread of ours: the task does not outlive us, and a descendant that hides is not found.
     InProcess,
@@ -137,7 +138,7 @@ impl Inner {
     async fn spawn(&self, spec: &Spec) -> Result<Child, TaskError> {
         let original = match &self.choice {
             KeeperChoice::Program(path) => path.clone(),
-            KeeperChoice::SelfExec | KeeperChoice::InProcess => PathBuf::from("/proc/self/exe"),
+            KeeperChoice::SelfExec | KeeperChoice::InProcess => program::beside_us(),
         };
         let copied = self.copy.get_or_try_init(|| blocking_copy(&original, &self.bin)).await?;
         match spawn_patiently(copied, spec).await {

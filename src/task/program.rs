@@ -1,45 +1,61 @@
 //! The copy of the keeper's program that outlives its original.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
 
 use super::TaskError;
 
-/// Copies `from` into `bin`, named after its content, unless that copy is there; says where it is.
+/// The small program that lies beside ours.
+const NAME: &str = "lanes-keeper";
+
+/// The keeper's program for the program we are: the small one beside it, or else itself.
+///
+/// One that was built alone (`cargo run`), or embeds us, has nothing beside it.
+pub(super) fn beside_us() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|ours| ours.with_file_name(NAME));
+    beside.filter(|program| program.is_file()).unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// Copies `from` into `bin`, unless that copy is there; says where it is.
 pub(super) fn copy(from: &Path, bin: &Path) -> Result<PathBuf, TaskError> {
     let failed = |source| TaskError::CopyKeeper { from: from.to_path_buf(), to: bin.to_path_buf(), source };
     let mut source = File::open(from).map_err(failed)?;
+    let about = source.metadata().map_err(failed)?;
+    let target = bin.join(name(from, &about));
+    // Time and size are the original's, so one that was cut off or changed since is made anew.
+    let there = std::fs::symlink_metadata(&target);
+    if there.is_ok_and(|there| there.is_file() && stamp(&there) == stamp(&about)) {
+        return Ok(target);
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(bin).map_err(failed)?;
     let sibling = bin.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
-    let copied = copy_hashed(&mut source, &sibling).and_then(|hash| {
-        let target = bin.join(format!("lanes-{hash}"));
-        // Always replaced: an earlier copy may have been cut off by a full disk or changed since, and a
-        // keeper that runs from it keeps its file.
-        std::fs::rename(&sibling, &target)?;
-        Ok(target)
+    let copied = copy_file(&mut source, &about, &sibling).and_then(|()| {
+        // A keeper that runs from an earlier one keeps its file.
+        std::fs::rename(&sibling, &target)
     });
     if copied.is_err() {
         let _may_never_have_been = std::fs::remove_file(&sibling);
     }
-    copied.map_err(failed)
+    copied.map_err(failed)?;
+    Ok(target)
 }
 
-fn copy_hashed(source: &mut File, to: &Path) -> std::io::Result<String> {
+/// What tells one build from another without reading it.
+fn stamp(about: &Metadata) -> (u64, i64, i64) {
+    (about.len(), about.mtime(), about.mtime_nsec())
+}
+
+fn name(from: &Path, about: &Metadata) -> String {
+    let (bytes, seconds, nanos) = stamp(about);
+    let program = if from.file_name() == Some(OsStr::new(NAME)) { NAME } else { "lanes" };
+    format!("{program}-{bytes:x}-{seconds:x}-{nanos:x}")
+}
+
+/// Copies in the kernel, which shares the blocks where the file system can.
+fn copy_file(source: &mut File, about: &Metadata, to: &Path) -> std::io::Result<()> {
     let mut target = OpenOptions::new().write(true).create_new(true).mode(0o700).open(to)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let n = source.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&buffer[..n]);
-        target.write_all(&buffer[..n])?;
-    }
-    let digest = hash.finalize();
-    Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    std::io::copy(source, &mut target)?;
+    target.set_modified(about.modified()?)
 }

@@ -106,7 +106,7 @@ impl Drop for Bench {
 }
 
 pub fn keeper_program() -> PathBuf {
-    env!("CARGO_BIN_EXE_lanes").into()
+    env!("CARGO_BIN_EXE_lanes-keeper").into()
 }
 
 /// What a task wrote, stream by stream and all together, and how it ended.
