@@ -3,23 +3,28 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
+use super::paste::{Canonical, Line, Step};
 use super::protocol::Refusal;
 
 /// So much waits for the command at most; above, the client waits. More than any paste a person makes,
 /// and little beside the rest of a keeper.
 pub(super) const QUEUE_BYTES: usize = 256 << 10;
 
+/// One write: more than a terminal takes at once, and not much to look through for lines.
+const WRITE_BYTES: usize = 16 << 10;
+
 /// The input of a command.
 #[derive(Debug)]
 pub(super) struct Input {
     queue: VecDeque<u8>,
+    line: Line,
     open: bool,
     closing: bool,
 }
 
 impl Input {
     pub(super) fn new(open: bool) -> Self {
-        Self { queue: VecDeque::new(), open, closing: false }
+        Self { queue: VecDeque::new(), line: Line::default(), open, closing: false }
     }
 
     /// True while bytes are taken.
@@ -58,16 +63,29 @@ impl Input {
         !self.open || (self.closing && self.queue.is_empty())
     }
 
-    /// Writes what the command takes now.
-    pub(super) fn write(&mut self, to: BorrowedFd<'_>) {
+    /// Writes what the command takes now. For a terminal, `gathers` says how it gathers lines; `None` when
+    /// it takes every byte as it comes.
+    pub(super) fn write(&mut self, to: BorrowedFd<'_>, gathers: Option<Canonical>) {
         while !self.queue.is_empty() {
-            match rustix::io::write(to, self.queue.as_slices().0) {
-                Ok(n) => {
+            let bytes = self.queue.as_slices().0;
+            let bytes = &bytes[..bytes.len().min(WRITE_BYTES)];
+            let step = gathers.map_or(Step::Bytes(bytes.len()), |terminal| self.line.next(bytes, terminal));
+            let written = match step {
+                Step::Bytes(n) => rustix::io::write(to, &bytes[..n]),
+                Step::HandOver(eof) => rustix::io::write(to, &[eof]),
+            };
+            match (written, step) {
+                (Ok(n), Step::Bytes(_)) => {
+                    match gathers {
+                        Some(terminal) => self.line.written(&bytes[..n], terminal),
+                        None => self.line.clear(),
+                    }
                     self.queue.drain(..n);
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(_nobody_reads) => return self.close(),
+                (Ok(_one), Step::HandOver(_)) => self.line.clear(),
+                (Err(rustix::io::Errno::INTR), _) => {}
+                (Err(rustix::io::Errno::AGAIN), _) => return,
+                (Err(_nobody_reads), _) => return self.close(),
             }
         }
         if self.queue.capacity() > QUEUE_BYTES / 4 {

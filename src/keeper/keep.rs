@@ -15,6 +15,7 @@ use super::hear::Ears;
 use super::index::Stream;
 use super::input::{Input, QUEUE_BYTES};
 use super::log::LogWriter;
+use super::paste;
 use super::protocol::{Mark, Said};
 use super::rate::Rate;
 use super::reap::{Ended, Reaper};
@@ -271,8 +272,11 @@ impl Keep {
 
     pub(super) fn write_input(&mut self) {
         match (&self.terminal, &self.input_pipe) {
-            (Some(terminal), _) => self.input.write(terminal.io()),
-            (None, Some(pipe)) => self.input.write(pipe.as_fd()),
+            (Some(terminal), _) if self.input.queued() > 0 => {
+                self.input.write(terminal.io(), paste::gathers(terminal.io()));
+            }
+            (Some(_), _) => {}
+            (None, Some(pipe)) => self.input.write(pipe.as_fd(), None),
             (None, None) => self.input.close(),
         }
         if self.input.is_over() {

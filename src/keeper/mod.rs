@@ -20,6 +20,7 @@ mod index;
 mod input;
 mod keep;
 mod log;
+mod paste;
 mod program;
 pub mod protocol;
 mod rate;

@@ -26,6 +26,7 @@ mod e2e_restore;
 mod e2e_sessions;
 mod embed;
 mod keeper_group;
+mod keeper_paste;
 mod keeper_run;
 mod keeper_socket;
 mod keeper_stream;
