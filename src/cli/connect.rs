@@ -290,7 +290,11 @@ impl Running {
             }
         }
         let size = pty::Size::new(size.cols, size.rows).unwrap_or(pty::Size::DEFAULT);
-        Ok((Self::follow(reply, reader, link).await?, pty::snapshot(&tail, size)))
+        Ok((Self::follow(reply, reader, link).await?, {
+            let mut m = pty::screen::Model::new(size);
+            m.feed(&tail);
+            m.draw()
+        }))
     }
 
     async fn follow(reply: &TaskReply, reader: LogReader, link: Option<Link>) -> Result<Self, Failure> {

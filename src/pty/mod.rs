@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   keeper: Terminal (portable-pty opens and resizes, descriptors are ours)
-//!   client: RawMode, window_size, DetachMatcher, RESET        log tail -> snapshot -> one redraw
+//!   client: RawMode, window_size, DetachMatcher, RESET        output -> Model -> one drawing
 //! ```
 //!
 //! What never happens here: a terminal left in raw mode, in mouse mode or on its other screen.
@@ -10,14 +10,11 @@
 mod attach;
 mod detach;
 pub mod scan;
-#[cfg(feature = "cli")]
-mod screen;
+pub mod screen;
 mod size;
 mod system;
 
 pub use attach::{AttachError, RESET, RawMode, window_size};
 pub use detach::{DetachKey, DetachKeyError, DetachMatcher, Typed};
-#[cfg(feature = "cli")]
-pub use screen::snapshot;
 pub use size::Size;
 pub(crate) use system::Terminal;

@@ -25,6 +25,7 @@ mod lanes_table;
 mod proc;
 mod pty_attach;
 mod pty_scan;
+mod pty_screen;
 mod task_room;
 mod task_stale;
 mod tidy;
