@@ -6,21 +6,28 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 
 use super::environment::{CONFIG_VARIABLE, Environment};
-use crate::api::{self, Client, Method, Notification, Size, Subscribe, TaskReply};
+use crate::api::{self, Client, Method, Notification, Subscribe, TaskReply};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::daemon::{self, Readiness};
 use crate::failure::{Code, Failure};
+use crate::ids::LaneId;
 pub use crate::keeper::Stream;
 use crate::keeper::{Exit, ExitStatus};
-use crate::pty;
+use crate::raw::Raw;
 use crate::runtime::{Options, Runtime};
 use crate::task::{self, Follow, Link, LogReader, TaskError};
 
+/// What an attachment is made of.
+pub mod terminal {
+    pub use crate::keeper::protocol::{Attach, FRESH, MAX_INPUT, Refusal, Reply, Request};
+    pub use crate::pty::screen::{Model, View, is_caught};
+    pub use crate::pty::{DetachKey, DetachKeyError, DetachMatcher, Filter, Questions, RESET, RawMode, Size};
+    pub use crate::task::Stream;
+}
+
 /// Who we are, to the runtime.
 const WHO: &str = concat!("lanes-cli ", env!("CARGO_PKG_VERSION"));
-/// How much of a log is looked at to draw the screen of a terminal.
-const TAIL: u64 = 1 << 20;
 
 /// A connection to the runtime of a home. Clones share it.
 #[derive(Clone)]
@@ -277,26 +284,6 @@ impl Running {
         Self { source: Source::Recorded(reader), remote: None }
     }
 
-    /// Follows a terminal from now on, and draws it as it is now for a terminal of this size.
-    pub async fn open_terminal(reply: &TaskReply, size: Size) -> Result<(Self, Vec<u8>), Failure> {
-        let link = link(reply).await?;
-        let end = LogReader::open(reply.log_dir.as_path(), 0).end()?;
-        let mut reader = LogReader::open(reply.log_dir.as_path(), end.saturating_sub(TAIL));
-        let mut tail = Vec::new();
-        while let Some(piece) = reader.read_chunk()? {
-            match piece {
-                task::Piece::Chunk(chunk) => tail.extend(chunk.bytes),
-                task::Piece::Gap { .. } => tail.clear(),
-            }
-        }
-        let size = pty::Size::new(size.cols, size.rows).unwrap_or(pty::Size::DEFAULT);
-        Ok((Self::follow(reply, reader, link).await?, {
-            let mut m = pty::screen::Model::new(size);
-            m.feed(&tail);
-            m.draw()
-        }))
-    }
-
     async fn follow(reply: &TaskReply, reader: LogReader, link: Option<Link>) -> Result<Self, Failure> {
         let follow = task::follow(reader, reply.run_dir.as_path(), link.as_ref()).await?;
         let remote = link.map(|link| Remote { link });
@@ -324,9 +311,7 @@ impl Running {
             Source::Live(follow) => (follow.exit(), follow.offset()),
             Source::Recorded(reader) => (None, reader.offset()),
         };
-        let at = crate::clock::now();
-        let status = ExitStatus::Lost(true);
-        known.unwrap_or(Exit { status, timed_out: false, at, ms: 0, max_rss_kb: 0, cpu_ms: 0, end })
+        known.unwrap_or_else(|| lost(end))
     }
 
     /// The keeper; `None` when it has gone.
@@ -335,9 +320,44 @@ impl Running {
     }
 }
 
+/// The end of a command that nobody knows.
+fn lost(end: u64) -> Exit {
+    let at = crate::clock::now();
+    Exit { status: ExitStatus::Lost(true), timed_out: false, at, ms: 0, max_rss_kb: 0, cpu_ms: 0, end }
+}
+
+/// Asks the keeper of a terminal for its stream; `None` when it has gone.
+pub fn stream(reply: &TaskReply, asked: terminal::Attach) -> Result<Option<terminal::Stream>, Failure> {
+    unless_gone(terminal::Stream::attach(reply.run_dir.as_path(), asked))
+}
+
+/// How a command ended, as its keeper wrote it down; lost when it did not.
+pub fn exit_on_disk(reply: &TaskReply) -> Exit {
+    task::read_exit(reply.run_dir.as_path()).unwrap_or_else(|| lost(0))
+}
+
+/// The letters that a terminal showed last.
+pub fn last_screen(reply: &TaskReply) -> Result<String, Failure> {
+    Ok(task::rebuild(reply.log_dir.as_path(), u64::MAX)?.model.text())
+}
+
+/// What a lane is called: its id when nobody can be asked.
+pub async fn lane_name(at: &Environment, lane: LaneId) -> String {
+    let words = api::LaneRef { lane: Raw::from(lane.to_string()), cwd: Raw::from(at.cwd.as_path()) };
+    match Daemon::running(at).await {
+        Ok(Some(daemon)) => daemon.call::<api::LaneGet>(words).await.map(|reply| reply.lane.name),
+        Ok(None) | Err(_) => Ok(lane.to_string()),
+    }
+    .unwrap_or_else(|_closed_meanwhile| lane.to_string())
+}
+
 /// Connects to the keeper; `None` when it has gone.
 async fn link(reply: &TaskReply) -> Result<Option<Link>, Failure> {
-    match Link::connect(reply.run_dir.as_path()).await {
+    unless_gone(Link::connect(reply.run_dir.as_path()).await)
+}
+
+fn unless_gone<T>(connected: Result<T, TaskError>) -> Result<Option<T>, Failure> {
+    match connected {
         Ok(link) => Ok(Some(link)),
         Err(TaskError::Gone) => Ok(None),
         Err(TaskError::Connect { source, .. })
@@ -382,16 +402,6 @@ impl Remote {
     /// The end of its input.
     pub async fn close_input(&self) -> Result<(), Failure> {
         Ok(self.link.close_input().await?)
-    }
-
-    /// Another size.
-    pub async fn resize(&self, size: Size) -> Result<(), Failure> {
-        Ok(self.link.resize(size.cols, size.rows).await?)
-    }
-
-    /// Resolves when somebody asked those who are attached to leave.
-    pub async fn asked_to_leave(&self) {
-        self.link.asked_to_leave().await;
     }
 
     /// A signal.

@@ -13,7 +13,7 @@ use super::Size;
 /// Leaving the other screen and resetting margins move the cursor, so it is saved before each.
 pub const RESET: &[u8] = b"\x1b[?2026l\x1b7\x1b[?1049l\x1b[?47l\x1b[?1047l\
 \x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\
-\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[<99u\x1b[=0;1u\x1b[>4;0m\
+\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2048l\x1b[<99u\x1b[=0;1u\x1b[>4;0m\
 \x1b7\x1b[?69l\x1b[r\x1b8\x1b[!p\x1b>\x1b[?1l\x1b[?5l\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[0m\x1b[0 q\x1b[?25h";
 
 /// Why a terminal could not be switched.
@@ -50,11 +50,21 @@ impl RawMode {
         let terminal =
             rustix::io::fcntl_dupfd_cloexec(terminal, 3).map_err(|e| AttachError::Read(e.into()))?;
         let before = rustix::termios::tcgetattr(&terminal).map_err(|e| AttachError::Read(e.into()))?;
-        let mut raw = before.clone();
+        let mode = Self { terminal, before };
+        mode.again()?;
+        Ok(mode)
+    }
+
+    /// Switches to raw mode once more, when somebody else may have changed it.
+    ///
+    /// # Errors
+    /// When it cannot be switched.
+    pub fn again(&self) -> Result<(), AttachError> {
+        let mut raw = self.before.clone();
         raw.make_raw();
-        rustix::termios::tcsetattr(&terminal, OptionalActions::Drain, &raw)
-            .map_err(|e| AttachError::Change(e.into()))?;
-        Ok(Self { terminal, before })
+        // Not after what waits to be drawn: a terminal that nobody reads would keep us here.
+        rustix::termios::tcsetattr(&self.terminal, OptionalActions::Now, &raw)
+            .map_err(|e| AttachError::Change(e.into()))
     }
 
     /// Goes back, as dropping does, and says whether it worked.

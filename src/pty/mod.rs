@@ -9,6 +9,7 @@
 
 mod attach;
 mod detach;
+mod filter;
 pub mod scan;
 pub mod screen;
 mod size;
@@ -16,5 +17,6 @@ mod system;
 
 pub use attach::{AttachError, RESET, RawMode, window_size};
 pub use detach::{DetachKey, DetachKeyError, DetachMatcher, Typed};
+pub use filter::{Filter, Questions};
 pub use size::Size;
 pub(crate) use system::Terminal;

@@ -19,7 +19,9 @@ mod link;
 mod pidfd;
 mod program;
 mod room;
+mod screen;
 mod stale;
+mod stream;
 mod sweep;
 mod watchdog;
 
@@ -32,6 +34,8 @@ pub use identity::{alive, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
 pub use room::Room;
+pub use screen::{MAX_TAIL, Screen, rebuild};
 pub use stale::{EVERY, Look, Suspicion, Verdict};
+pub use stream::Stream;
 pub use sweep::{Swept, sweep};
 pub use watchdog::{LADDER_GRACE, end_stale, observe};

@@ -24,6 +24,7 @@ mod lanes_machine;
 mod lanes_table;
 mod proc;
 mod pty_attach;
+mod pty_filter;
 mod pty_scan;
 mod pty_screen;
 mod task_room;

@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("lanes", &["api", "task", "keeper", "worktree", "config", "bus", "cgroup"]),
     // What a message carries as it is (events, exits, changes) is not written down a second time.
     ("api", &["bus", "keeper", "worktree"]),
-    ("task", &["keeper"]),
+    ("task", &["keeper", "pty"]),
     ("keeper", &["pty"]),
     ("worktree", &[]),
     ("cgroup", &[]),

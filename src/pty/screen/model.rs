@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::charset::line;
 use super::extra::{Entered, Extra, Saved, Side};
 use super::sequence::Csi;
-use crate::pty::Size;
 use crate::pty::scan::{Item, Kind, Scanner};
+use crate::pty::{Filter, Size};
 
 thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
@@ -70,6 +70,11 @@ impl Model {
     /// letter is cut.
     pub fn is_between(&self) -> bool {
         self.scanner.is_between() && self.cut.is_empty()
+    }
+
+    /// A filter that goes on where this model is, and what of a cut letter goes before.
+    pub fn hand_over(&self) -> (Filter, &[u8]) {
+        (Filter::after(self.scanner.clone()), &self.cut)
     }
 
     /// The cursor's row and column from 1, as a program is told when it asks.
