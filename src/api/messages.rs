@@ -873,7 +873,27 @@ pub struct TaskView {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// A terminal's phase: `idle`, `spawning`, `active`, `throttled`, `errored` or `stopped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The last 50 signals that were sent to a terminal, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalView>,
     /// Processes that outlived the command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub descendants: Vec<u32>,
+}
+
+/// A signal that was sent to a terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SignalView {
+    /// Its number.
+    pub signal: i32,
+    /// When.
+    pub at: Timestamp,
+    /// `delivered`, `failed`, or `escalated`: sent because an earlier one was not enough.
+    pub outcome: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

@@ -12,7 +12,7 @@ use super::handle::{Ask, Handle, MAILBOX, Message};
 use super::lane::{Lane, Stage};
 use super::machine::{self, Effect, Input, Step};
 use super::table::State;
-use super::world::{Launch, World};
+use super::world::{Launch, Tell, World};
 use crate::bus::{Actor as Who, Batch, Bus, Context, Table, Write};
 use crate::clock;
 use crate::failure::{Code, Failure};
@@ -27,6 +27,9 @@ pub const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// How long a closed lane waits for the ends of its tasks to be written down; their processes are gone.
 const LATE: Duration = Duration::from_secs(2);
+
+/// What effects have seen waits here; one that sees more waits for its lane, and for nobody else's.
+const SEEN: usize = 64;
 
 /// What an effect brought.
 struct Outcome {
@@ -44,6 +47,9 @@ pub(super) struct Actor {
     bus: Bus,
     world: Arc<dyn World>,
     mailbox: mpsc::Receiver<Message>,
+    /// What effects that go on have seen, and where they say it.
+    seen: mpsc::Receiver<Input>,
+    tell: Tell,
     view: watch::Sender<Arc<Lane>>,
     effects: JoinSet<Outcome>,
     launches: HashMap<TaskId, Launch>,
@@ -67,6 +73,7 @@ impl Actor {
     ) -> (Self, Handle) {
         let lane = Arc::new(lane);
         let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let (tell, seen) = mpsc::channel(SEEN);
         let (view, watcher) = watch::channel(Arc::clone(&lane));
         let handle = Handle { id: lane.id, mailbox: sender, view: watcher };
         let actor = Self {
@@ -74,6 +81,8 @@ impl Actor {
             bus,
             world,
             mailbox,
+            seen,
+            tell,
             view,
             effects: JoinSet::new(),
             launches: HashMap::new(),
@@ -110,6 +119,7 @@ impl Actor {
                         self.took_effect(outcome).await;
                     }
                 }
+                Some(input) = self.seen.recv() => self.took_sight(input).await,
                 message = self.mailbox.recv() => match message {
                     Some(message) => self.handle(message).await,
                     None => break,
@@ -171,7 +181,25 @@ impl Actor {
         }
     }
 
+    /// Takes what an effect that goes on has seen; what does not fit any more is left.
+    async fn took_sight(&mut self, input: Input) {
+        let ours = Context::new(Who::lanes());
+        let task = input.task().and_then(|id| self.lane.tasks.get(&id));
+        let context = match (task.and_then(|task| self.cause.get(&task.id)), task) {
+            (Some(cause), _) => cause.clone(),
+            (None, Some(task)) => task.identity.as_ref().map_or(ours.clone(), |found| caused_by(found, ours)),
+            (None, None) => ours,
+        };
+        if let Err(refusal) = self.decide(input, &context).await {
+            tracing::warn!(lane = %self.lane.id, error = %refusal, "what was seen of a task was not taken");
+        }
+    }
+
     async fn took_effect(&mut self, outcome: Outcome) {
+        // What was seen before the end comes before it.
+        while let Ok(input) = self.seen.try_recv() {
+            self.took_sight(input).await;
+        }
         let Outcome { input, context, then } = outcome;
         let Some(input) = input else {
             self.counting = false;
@@ -331,14 +359,15 @@ impl Actor {
             (None, Some(identity)) => caused_by(identity, context),
             (None, None) => context,
         };
+        let tell = self.tell.clone();
         self.effects.spawn(async move {
             match task.stage {
                 Stage::Starting | Stage::Live => {
-                    let exit = world.ended(task).await;
+                    let exit = world.ended(task, tell).await;
                     Outcome { input: Some(Input::Ended(id, exit)), context, then: Some(Effect::Watch(id)) }
                 }
                 Stage::Lingering | Stage::Ended => {
-                    world.gone(task).await;
+                    world.gone(task, tell).await;
                     Outcome { input: Some(Input::Gone(id)), context, then: None }
                 }
             }

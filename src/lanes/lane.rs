@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::phase::Phase;
 use super::table::{Event, State};
-use crate::api::{AgentView, Guarantees, LaneView, TaskView};
+use crate::api::{AgentView, Guarantees, LaneView, SignalView, TaskView};
 use crate::clock::Timestamp;
 use crate::failure::{Code, Failure};
 use crate::ids::{LaneId, TaskId, TaskKind, WorkspaceId};
@@ -18,6 +19,8 @@ use crate::worktree::{Changes, Order, Tree};
 pub const HISTORY: usize = 20;
 /// How many ended tasks a record carries: enough for `show`; all of them are in the store.
 pub const ENDED_TASKS: usize = 20;
+/// How many sent signals a terminal's record carries: what spec 007 asks for.
+pub const SIGNALS: usize = 50;
 /// How many agents may be in a shared lane: more than anybody runs, few enough to list.
 pub const AGENTS: usize = 64;
 
@@ -92,6 +95,12 @@ pub struct Task {
     /// It is ended when it neither writes nor beats for so long, in milliseconds.
     #[serde(default)]
     pub heartbeat_ms: Option<u64>,
+    /// Where a terminal is; a run stays idle.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The last signals that were sent to a terminal, oldest first.
+    #[serde(default)]
+    pub signals: VecDeque<SignalView>,
 }
 
 impl Task {
@@ -120,6 +129,8 @@ impl Task {
             state: self.stage.name().to_owned(),
             started_at: self.identity.as_ref().map_or(self.asked_at, |identity| identity.started_at),
             exit: self.exit.clone(),
+            phase: (self.kind() == TaskKind::Terminal).then(|| self.phase.name().to_owned()),
+            signals: self.signals.iter().cloned().collect(),
             descendants: Vec::new(),
         }
     }

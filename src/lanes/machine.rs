@@ -6,12 +6,15 @@
 use serde_json::{Value, json};
 
 use super::lane::{AGENTS, ENDED_TASKS, HISTORY, Lane, Stage, Task, Transition};
+use super::phase::Happening;
 use super::table::{Event, Move, State, lookup};
-use crate::api::AgentView;
+use super::terminal;
+use crate::api::{AgentView, SignalView};
 use crate::clock::Timestamp;
 use crate::failure::{Code, Failure};
 use crate::ids::{SessionId, TaskId, TaskKind};
 use crate::keeper::{Exit, ExitStatus, Identity, Shape};
+use crate::raw::Raw;
 use crate::worktree::{Changes, Tree};
 
 /// What can happen to a lane: requests, and ends of effects.
@@ -75,6 +78,30 @@ pub enum Input {
     Ended(TaskId, Exit),
     /// Nothing of it runs any more.
     Gone(TaskId),
+    /// A signal was sent to it.
+    Signalled(TaskId, SignalView),
+    /// It is being ended: its keeper does not answer (`no_answer`), or its heart stopped (`heartbeat`).
+    Stale {
+        /// Which task.
+        id: TaskId,
+        /// For how long nothing was heard.
+        silent_ms: u64,
+        /// Which of the two.
+        reason: &'static str,
+    },
+    /// It had to be ended by force, after so long.
+    ForceKilled {
+        /// Which task.
+        id: TaskId,
+        /// As in [`Input::Stale`].
+        reason: &'static str,
+        /// Since it was asked to end.
+        ms: u64,
+    },
+    /// A terminal is held back because it writes too fast, or is so no more.
+    Throttled(TaskId, bool),
+    /// Something was seen of a terminal.
+    Seen(TaskId, Sight),
     /// Its changes were counted.
     Counted {
         /// The commit HEAD is at.
@@ -82,6 +109,77 @@ pub enum Input {
         /// Against its base and HEAD.
         changes: Changes,
     },
+}
+
+/// What is seen of a terminal. All but the size comes from the program and is not to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It has another size.
+    Resized {
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+        /// Who asked.
+        by: Option<String>,
+    },
+    /// Recorded output was rotated away, from and to these offsets.
+    OutputDropped {
+        /// The first byte that is gone.
+        from: u64,
+        /// The first that is not.
+        to: u64,
+    },
+    /// It set its title.
+    Title(String),
+    /// It told its folder.
+    Cwd(Raw),
+    /// It notifies.
+    Notification {
+        /// Above the text.
+        title: Option<String>,
+        /// The text.
+        body: String,
+    },
+    /// It marked a prompt.
+    Prompt {
+        /// Which mark.
+        mark: String,
+        /// The status of the command before it.
+        exit: Option<i32>,
+    },
+}
+
+impl Input {
+    /// The task it is about, if it is about one that is known already.
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Started(id, _)
+            | Self::NotStarted(id, _)
+            | Self::Ended(id, _)
+            | Self::Gone(id)
+            | Self::Signalled(id, _)
+            | Self::Stale { id, .. }
+            | Self::ForceKilled { id, .. }
+            | Self::Throttled(id, _)
+            | Self::Seen(id, _) => Some(*id),
+            Self::Create
+            | Self::Provisioned { .. }
+            | Self::ProvisionFailed(_)
+            | Self::Cleanup { .. }
+            | Self::Cleaned { .. }
+            | Self::CleanupFailed(_)
+            | Self::Share
+            | Self::Unshare
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Block { .. }
+            | Self::Unblock
+            | Self::Start(_)
+            | Self::Found(_)
+            | Self::Counted { .. } => None,
+        }
+    }
 }
 
 /// Something to write down and tell.
@@ -143,7 +241,7 @@ impl Step {
         self.push(topic, payload, None, None);
     }
 
-    fn task_fact(&mut self, topic: &'static str, task_id: TaskId, payload: Value) {
+    pub(super) fn task_fact(&mut self, topic: &'static str, task_id: TaskId, payload: Value) {
         self.push(topic, payload, Some(task_id), None);
     }
 
@@ -264,10 +362,20 @@ pub fn apply(lane: &Lane, input: Input, at: Timestamp) -> Result<Step, Failure> 
         Input::Unblock => unblock(&mut step, at)?,
         Input::Start(task) => start(&mut step, *task, at)?,
         Input::Found(task) => {
-            step.effects.push(Effect::Adopt(task.id));
-            step.tasks.push(task.id);
-            step.lane.tasks.insert(task.id, *task);
+            let id = task.id;
+            step.effects.push(Effect::Adopt(id));
+            step.tasks.push(id);
+            step.lane.tasks.insert(id, *task);
+            terminal::advance(&mut step, id, Happening::SpawnRequested);
         }
+        Input::Signalled(id, signal) => terminal::signalled(&mut step, id, signal),
+        Input::Stale { id, silent_ms, reason } => terminal::stale(&mut step, id, silent_ms, reason, at),
+        Input::ForceKilled { id, reason, ms } => terminal::force_killed(&mut step, id, reason, ms, at),
+        Input::Throttled(id, held) => {
+            let happening = if held { Happening::Throttled } else { Happening::OutputResumed };
+            terminal::advance(&mut step, id, happening);
+        }
+        Input::Seen(id, sight) => terminal::seen(&mut step, id, sight),
         Input::Started(id, identity) => started(&mut step, id, *identity, at)?,
         Input::NotStarted(id, failure) => not_started(&mut step, id, &failure),
         Input::Ended(id, exit) => ended(&mut step, id, exit, at)?,
@@ -372,6 +480,10 @@ fn shared_in_use(lane: &Lane) -> Failure {
 fn cleaned(step: &mut Step, notes: Vec<String>, reason: &str, at: Timestamp) -> Result<(), Failure> {
     step.transit(Event::CleanupComplete, Some(reason), at)?;
     step.lane.closing_notes = notes;
+    let terminals: Vec<TaskId> = step.lane.tasks.keys().copied().collect();
+    for id in terminals {
+        terminal::advance(step, id, Happening::Cleanup);
+    }
     let leftover: Vec<TaskId> =
         step.lane.tasks.values().filter(|task| task.stage != Stage::Ended).map(|task| task.id).collect();
     for id in leftover {
@@ -495,9 +607,11 @@ fn start(step: &mut Step, task: Task, at: Timestamp) -> Result<(), Failure> {
             ),
         ));
     }
-    step.effects.push(Effect::Start(task.id));
-    step.tasks.push(task.id);
-    step.lane.tasks.insert(task.id, task);
+    let id = task.id;
+    step.effects.push(Effect::Start(id));
+    step.tasks.push(id);
+    step.lane.tasks.insert(id, task);
+    terminal::advance(step, id, Happening::SpawnRequested);
     Ok(())
 }
 
@@ -526,15 +640,18 @@ fn started(step: &mut Step, id: TaskId, identity: Identity, at: Timestamp) -> Re
             json!({ "task_id": id, "command": command, "cols": cols, "rows": rows }),
         ),
     }
+    terminal::advance(step, id, Happening::SpawnSucceeded);
     step.effects.push(Effect::Watch(id));
     step.clean_when_still();
     Ok(())
 }
 
 fn not_started(step: &mut Step, id: TaskId, failure: &Failure) {
-    if step.lane.tasks.remove(&id).is_none() {
+    if !step.lane.tasks.contains_key(&id) {
         return;
     }
+    terminal::not_started(step, id);
+    step.lane.tasks.remove(&id);
     step.tasks.push(id);
     step.task_fact(
         "lane.par_task.terminated",
@@ -571,6 +688,7 @@ fn ended(step: &mut Step, id: TaskId, exit: Exit, at: Timestamp) -> Result<(), F
         TaskKind::Run => step.task_fact("lane.command.completed", id, payload),
         TaskKind::Terminal => step.task_fact("terminal.exited", id, payload),
     }
+    terminal::ended(step, id, &exit, at);
     // What ends late, in cleaning or after closing, is written down without a transition.
     if was_live && !step.commands_alive() && step.lane.state.takes_tasks() {
         step.lane.blocked = None;

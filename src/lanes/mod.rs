@@ -13,8 +13,10 @@ mod handle;
 pub mod lane;
 mod live;
 pub mod machine;
+pub mod phase;
 mod registry;
 pub mod table;
+mod terminal;
 pub mod workspace;
 mod world;
 
@@ -22,4 +24,4 @@ pub use actor::STOP_WAIT;
 pub use handle::{Handle, MAILBOX};
 pub use live::Live;
 pub use registry::{Registry, Reservation};
-pub use world::{Launch, Retired, World};
+pub use world::{Launch, Retired, Tell, World};

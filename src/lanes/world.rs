@@ -1,5 +1,8 @@
 //! The seam to everything outside that a lane needs done: git, processes, terminals.
 
+use tokio::sync::mpsc;
+
+use super::machine::Input;
 use crate::bus::{BoxFuture, Context};
 use crate::failure::Failure;
 use crate::ids::{CorrelationId, TaskId};
@@ -21,6 +24,9 @@ pub struct Launch {
     /// The request that starts it; the keeper writes it down, so that the end belongs to it too.
     pub correlation_id: Option<CorrelationId>,
 }
+
+/// Where an effect that goes on tells its lane what it sees.
+pub type Tell = mpsc::Sender<Input>;
 
 /// What became of a retired lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +51,11 @@ pub trait World: Send + Sync + 'static {
     /// Starts the keeper of a task and answers when its command is alive.
     fn start(&self, lane: Lane, task: Task, launch: Launch) -> BoxFuture<'static, Result<Identity, Failure>>;
 
-    /// Answers when the task's command has ended.
-    fn ended(&self, task: Task) -> BoxFuture<'static, Exit>;
+    /// Answers when the task's command has ended; `tell` takes what is seen of it before.
+    fn ended(&self, task: Task, tell: Tell) -> BoxFuture<'static, Exit>;
 
-    /// Answers when nothing of an ended task runs any more.
-    fn gone(&self, task: Task) -> BoxFuture<'static, ()>;
+    /// Answers when nothing of an ended task runs any more; `tell` as before.
+    fn gone(&self, task: Task, tell: Tell) -> BoxFuture<'static, ()>;
 
     /// Stops every task side by side, ends the keepers, retires the tree.
     fn clean(&self, lane: Lane, context: Context) -> BoxFuture<'static, Result<Retired, Failure>>;

@@ -86,7 +86,7 @@ impl Owner {
             }
             None => None,
         };
-        Ok(CreateReply { lane: handle.lane().view(), task, existed: false, notes })
+        Ok(CreateReply { lane: self.view(&handle.lane()), task, existed: false, notes })
     }
 
     /// Closes a lane that was just made for a command which could not be started, and says so.
@@ -123,7 +123,7 @@ impl Owner {
             ),
             Some(_) | None => None,
         };
-        Ok(CreateReply { lane: handle.lane().view(), task, existed: true, notes: Vec::new() })
+        Ok(CreateReply { lane: self.view(&handle.lane()), task, existed: true, notes: Vec::new() })
     }
 
     /// Waits for the owner of a closed lane of that name, who still writes down what ended late: for

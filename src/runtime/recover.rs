@@ -238,6 +238,8 @@ impl Owner {
             asked_at: identity.started_at,
             exit: None,
             heartbeat_ms: None,
+            phase: Default::default(),
+            signals: Default::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests about tasks: started, typed into, signalled, read.
 
+use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::lane_requests::agent_name;
 use super::owner::Owner;
 use crate::api::{
     Attach, Beat, Chunk, Command, Exec, Input, InputReply, LaneRef, Logs, LogsReply, Nothing, Resize, Signal,
-    TaskRef, TaskReply,
+    SignalView, TaskRef, TaskReply,
 };
 use crate::bus::{Context, redact};
 use crate::clock;
@@ -16,6 +17,8 @@ use crate::failure::{Code, Failure};
 use crate::ids::{TaskId, TaskKind};
 use crate::keeper::{Shape, Stream};
 use crate::lanes::lane::{Lane, Stage, Task};
+use crate::lanes::machine::{Input as Event, Sight};
+use crate::lanes::phase::Phase;
 use crate::lanes::{Handle, Launch};
 use crate::raw::Raw;
 use crate::task::{self, Link, TaskError};
@@ -80,6 +83,8 @@ impl Owner {
             asked_at: clock::now(),
             exit: None,
             heartbeat_ms: options.heartbeat_ms,
+            phase: Phase::default(),
+            signals: VecDeque::new(),
         };
         let launch = Launch {
             argv,
@@ -211,6 +216,9 @@ impl Owner {
         self.guard(&context, Some(&lane), "resize a terminal of")?;
         let link = self.link(&task).await?;
         self.heard(&task, link.resize(asked.size.cols, asked.size.rows).await)?;
+        let (cols, rows) = (asked.size.cols, asked.size.rows);
+        let sight = Sight::Resized { cols, rows, by: Some(context.actor.kind.clone()) };
+        self.note(&lane, Event::Seen(task.id, sight), context).await;
         Ok(Nothing {})
     }
 
@@ -223,7 +231,10 @@ impl Owner {
         let (lane, task) = self.task(&asked.task.task, asked.task.lane.as_ref()).await?;
         self.guard(&context, Some(&lane), "signal a task of")?;
         let link = self.link(&task).await?;
-        self.heard(&task, link.signal(asked.signal).await)?;
+        let sent = self.heard(&task, link.signal(asked.signal).await);
+        self.note(&lane, Event::Signalled(task.id, sent_as(asked.signal, sent.as_ref().err())), context)
+            .await;
+        sent?;
         Ok(Nothing {})
     }
 
@@ -234,6 +245,7 @@ impl Owner {
         if task.stage == Stage::Ended {
             return Ok(reply(&task, false));
         }
+        self.note(&lane, Event::Signalled(task.id, sent_as(libc::SIGTERM, None)), context).await;
         self.live.stop_task(&lane, &task).await?;
         let task = match self.registry.get(lane.id) {
             Some(handle) => {
@@ -304,7 +316,21 @@ fn terminal(lane: &Lane) -> Option<&Task> {
     lane.live_tasks().filter(|task| task.kind() == TaskKind::Terminal).max_by_key(|task| task.id)
 }
 
+fn sent_as(signal: i32, failure: Option<&Failure>) -> SignalView {
+    let outcome = if failure.is_some() { "failed" } else { "delivered" };
+    let error = failure.map(|failure| failure.message.clone());
+    SignalView { signal, at: clock::now(), outcome: outcome.to_owned(), error }
+}
+
 impl Owner {
+    /// Writes down what was done to a task. That it was done does not depend on it.
+    async fn note(&self, lane: &Lane, event: Event, context: Context) {
+        let Some(handle) = self.registry.get(lane.id) else { return };
+        if let Err(failure) = handle.apply(event, context).await {
+            tracing::warn!(lane = %lane.id, error = %failure, "what was done to a task was not written down");
+        }
+    }
+
     async fn link(&self, task: &Task) -> Result<Link, Failure> {
         if task.exit.is_some() {
             return Err(Failure::new(Code::TaskNotFound, format!("task {} has ended", task.id))

@@ -22,6 +22,7 @@ mod e2e_lanes;
 mod e2e_limits;
 mod e2e_liveness;
 mod e2e_nested;
+mod e2e_phases;
 mod e2e_restore;
 mod e2e_sessions;
 mod embed;

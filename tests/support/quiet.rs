@@ -10,7 +10,7 @@ use lanes::failure::{Code, Failure};
 use lanes::ids::{CorrelationId, LaneId, TaskId, WorkspaceId};
 use lanes::keeper::{Exit, ExitStatus, Identity};
 use lanes::lanes::lane::{Lane, Task};
-use lanes::lanes::{Launch, Retired, World};
+use lanes::lanes::{Launch, Retired, Tell, World};
 use lanes::worktree::{Base, Branch, Changes, Order, Tree};
 use tokio::sync::Notify;
 
@@ -105,7 +105,7 @@ impl World for Quiet {
         })
     }
 
-    fn ended(&self, task: Task) -> BoxFuture<'static, Exit> {
+    fn ended(&self, task: Task, _tell: Tell) -> BoxFuture<'static, Exit> {
         let running = self.running.lock().expect("not poisoned").get(&task.id).cloned();
         Box::pin(async move {
             if let Some(running) = running {
@@ -123,7 +123,7 @@ impl World for Quiet {
         })
     }
 
-    fn gone(&self, _task: Task) -> BoxFuture<'static, ()> {
+    fn gone(&self, _task: Task, _tell: Tell) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 

@@ -78,6 +78,8 @@ fn run(lane: &Lane) -> Task {
         asked_at: Timestamp(1),
         exit: None,
         heartbeat_ms: None,
+        phase: Default::default(),
+        signals: Default::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use lanes::lanes::table::State;
 use lanes::worktree::{Base, Branch, Order, Tree};
 use proptest::prelude::*;
 
-const AT: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const AT: Timestamp = Timestamp(1_800_000_000_000);
 
 fn order() -> Order {
     Order {
@@ -49,7 +49,7 @@ fn lane() -> Lane {
     Lane::new(order(), "/r".into(), "/r/.git".into(), AT)
 }
 
-fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
+pub(super) fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
     let id = TaskId::generate(kind);
     Task {
         id,
@@ -69,10 +69,12 @@ fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
         asked_at: AT,
         exit: None,
         heartbeat_ms: None,
+        phase: Default::default(),
+        signals: Default::default(),
     }
 }
 
-fn identity(task: &Task) -> Box<Identity> {
+pub(super) fn identity(task: &Task) -> Box<Identity> {
     Box::new(Identity {
         id: task.id,
         lane_id: task.lane_id,
@@ -102,7 +104,7 @@ fn after(lane: Lane, inputs: Vec<Input>) -> Lane {
     })
 }
 
-fn ready() -> Lane {
+pub(super) fn ready() -> Lane {
     after(lane(), vec![Input::Create, Input::Provisioned { tree: tree() }])
 }
 
@@ -151,7 +153,7 @@ fn only_the_first_task_to_start_and_the_last_to_end_move_the_lane() {
     assert_eq!(lane.state(), State::Running);
     let lane = with_live(lane, &two);
     let step = apply(&lane, Input::Ended(one.id, exit(0)), AT).expect("ended");
-    assert_eq!(topics(&step), ["terminal.exited"]);
+    assert_eq!(topics(&step), ["terminal.exited", "terminal.state.changed"]);
     let step = apply(&step.lane, Input::Ended(two.id, exit(7)), AT).expect("ended");
     assert_eq!(topics(&step), ["lane.command.completed", "lane.state.changed"]);
     assert_eq!(step.lane.state(), State::Ready);

@@ -49,6 +49,8 @@ impl Shared {
             asked_at: clock::now(),
             exit: None,
             heartbeat_ms: None,
+            phase: Default::default(),
+            signals: Default::default(),
         };
         let env = std::env::vars_os().map(|(key, value)| (key.into(), value.into())).collect();
         let timeout_ms = Some(u64::try_from(HOOK_TIMEOUT.as_millis()).unwrap_or(u64::MAX));

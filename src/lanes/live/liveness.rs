@@ -4,16 +4,16 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Live, Shared};
-use crate::bus::{Actor, Context};
 use crate::config::Config;
 use crate::ids::TaskId;
 use crate::keeper::{ExitStatus, Identity};
 use crate::lanes::lane::{Stage, Task};
+use crate::lanes::machine::Input;
+use crate::lanes::world::Tell;
 use crate::task::{self, LADDER_GRACE, Link, Verdict};
 
 /// How often in its period a heart is listened to: it stops between one period and a quarter more.
@@ -77,7 +77,12 @@ impl Shared {
 
     /// Waits for something of a task and looks after it meanwhile. Ends it when its keeper is stale, or
     /// its heart stopped; what is waited for follows from that.
-    pub(super) async fn looked_after<T: Told>(&self, task: &Task, wait: impl Future<Output = T>) -> T {
+    pub(super) async fn looked_after<T: Told>(
+        &self,
+        task: &Task,
+        tell: &Tell,
+        wait: impl Future<Output = T>,
+    ) -> T {
         let Some(identity) = &task.identity else { return wait.await };
         let heart = Arc::new(Heart { suspected: Notify::new(), beat: Mutex::new(Instant::now()) });
         self.hearts.insert(task.id, Arc::clone(&heart));
@@ -88,8 +93,8 @@ impl Shared {
             found = self.found_dead(task, identity, &heart) => found,
         };
         let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
-        let about = json!({ "task_id": task.id, "silent_ms": silent_ms, "reason": reason.name() });
-        self.tell_of(task, identity, "lane.par_task.stale", about).await;
+        let reason_name = reason.name();
+        let _lane_is_closing = tell.send(Input::Stale { id: task.id, silent_ms, reason: reason_name }).await;
         let begun = Instant::now();
         let done = match reason {
             Reason::NoAnswer => {
@@ -107,8 +112,8 @@ impl Shared {
         };
         if reason == Reason::NoAnswer || done.was_killed() {
             let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let about = json!({ "task_id": task.id, "reason": reason.name(), "ms": ms });
-            self.tell_of(task, identity, "lane.par_task.force_killed", about).await;
+            let _lane_is_closing =
+                tell.send(Input::ForceKilled { id: task.id, reason: reason_name, ms }).await;
         }
         done
     }
@@ -144,17 +149,6 @@ impl Shared {
             return Config::default();
         };
         self.workspaces.config(&workspace.repo).await.unwrap_or_default()
-    }
-
-    async fn tell_of(&self, task: &Task, identity: &Identity, topic: &'static str, about: serde_json::Value) {
-        let context = Context { correlation_id: identity.correlation_id, ..Context::new(Actor::lanes()) };
-        let mut draft = context.draft(topic, about);
-        draft.workspace_id = Some(task.workspace_id);
-        draft.lane_id = Some(task.lane_id);
-        draft.task_id = Some(task.id);
-        if let Err(failure) = self.bus.publish(draft).await {
-            tracing::warn!(task = %task.id, error = %failure, topic, "it could not be told");
-        }
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::liveness::Heart;
 use super::lane::{Lane, Stage, Task};
 use super::workspace::Workspaces;
-use super::world::{Launch, Retired, World};
+use super::world::{Launch, Retired, Tell, World};
 use crate::api::LaneView;
 use crate::bus::{BoxFuture, Bus, Context};
 use crate::cgroup::Control;
@@ -250,19 +250,19 @@ impl World for Live {
         Box::pin(async move { shared.start(&lane, &task, launch).await })
     }
 
-    fn ended(&self, task: Task) -> BoxFuture<'static, Exit> {
+    fn ended(&self, task: Task, tell: Tell) -> BoxFuture<'static, Exit> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let suspect = || shared.suspect(task.id);
-            shared.looked_after(&task, watch::ended(&task, suspect)).await
+            shared.looked_after(&task, &tell, watch::ended(&task, suspect)).await
         })
     }
 
-    fn gone(&self, task: Task) -> BoxFuture<'static, ()> {
+    fn gone(&self, task: Task, tell: Tell) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let suspect = || shared.suspect(task.id);
-            shared.looked_after(&task, watch::gone(&task, suspect)).await
+            shared.looked_after(&task, &tell, watch::gone(&task, suspect)).await
         })
     }
 
