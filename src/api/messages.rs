@@ -77,6 +77,8 @@ methods! {
     LaneCleanup = "lane.cleanup", true, Cleanup => ResultsReply;
     /// Brings a lane back from the trash as a new lane.
     LaneRestore = "lane.restore", true, Restore => LaneReply;
+    /// Starts again what a reboot ended.
+    LaneRevive = "lane.revive", true, ReviveParams => ResultsReply;
     /// Lets several agents in.
     LaneShare = "lane.share", true, LaneRef => LaneReply;
     /// Ends sharing; refused while more than one agent or run is there.
@@ -242,6 +244,9 @@ pub struct Command {
     /// Size of a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
+    /// What `lane.revive` starts instead, to go on where it stopped; empty for the same command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<Raw>,
 }
 
 /// The size of a terminal.
@@ -329,6 +334,25 @@ pub struct Cleanup {
     /// Says what would be done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Where to start again what a reboot ended: terminals and detached runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ReviveParams {
+    /// Where the client is.
+    pub cwd: Raw,
+    /// These.
+    #[serde(default)]
+    pub lanes: Vec<Raw>,
+    /// All open lanes of the workspace.
+    #[serde(default)]
+    pub all: bool,
+    /// Says what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The environment of what is started; the runtime's own when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<(Raw, Raw)>>,
 }
 
 /// `{"results": […]}`.
@@ -421,6 +445,9 @@ pub struct Exec {
     /// The agent that runs it (it joins a shared lane).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// True: nobody waits for it, so `lane.revive` starts it again after a reboot.
+    #[serde(default)]
+    pub detached: bool,
     /// Its whole tree is ended when it neither writes nor beats (`task.beat`) for so long; 100 at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u64>,
@@ -873,6 +900,12 @@ pub struct TaskView {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// Why nobody knows how it ended: `reboot` (see `lane.revive`) or `keeper_ended`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// What was started in its place after a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revived_as: Option<TaskId>,
     /// A terminal's phase: `idle`, `spawning`, `active`, `throttled`, `errored` or `stopped`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,

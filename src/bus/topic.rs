@@ -126,7 +126,7 @@ pub const TOPICS: &[Known] = &[
     known("lane.par_task.stale", "a task neither answers nor moves: {task_id, silent_ms, reason}"),
     known("lane.par_task.force_killed", "a task was killed with its tree: {task_id, reason, ms}"),
     known("lane.command.started", "a run began: {task_id, argv (redacted), cwd, timeout_ms?}"),
-    known("lane.command.completed", "a run ended: {task_id, exit {code | signal}, ms, max_rss_kb}"),
+    known("lane.command.completed", "a run ended: {task_id, exit {code | signal}, ms, max_rss_kb, reason?}"),
     known("lane.command.timeout", "a run took longer than it may: {task_id, timeout_ms}"),
     known("lane.ptys_terminated", "the terminals were ended by cleanup: {count, forced}"),
     known("terminal.spawned", "a terminal has its command: {task_id, argv (redacted), cols, rows}"),

@@ -81,6 +81,8 @@ pub enum Command {
     Cleanup(CleanupArgs),
     /// Brings a lane back.
     Restore(RestoreArgs),
+    /// Starts again what a reboot ended: terminals and detached runs.
+    Revive(ReviveArgs),
     /// What can be restored.
     #[command(subcommand)]
     Trash(TrashCommand),
@@ -317,6 +319,20 @@ pub struct CleanupArgs {
     /// Also shared lanes with agents in them.
     #[arg(long)]
     pub force: bool,
+    /// Only says what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `revive`
+#[derive(Debug, Args)]
+pub struct ReviveArgs {
+    /// The lanes.
+    #[arg(value_name = "LANE", required_unless_present = "all")]
+    pub lanes: Vec<OsString>,
+    /// All open lanes of the repository.
+    #[arg(long, conflicts_with = "lanes")]
+    pub all: bool,
     /// Only says what would be done.
     #[arg(long)]
     pub dry_run: bool,

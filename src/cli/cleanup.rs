@@ -1,10 +1,10 @@
 //! `lanes cleanup` and `lanes restore`.
 
-use super::args::{CleanupArgs, RestoreArgs};
-use super::environment::raws;
+use super::args::{CleanupArgs, RestoreArgs, ReviveArgs};
+use super::environment::{Environment, raws};
 use super::session::Session;
 use super::{create, main, render};
-use crate::api::{Cleanup, LaneCleanup, LaneRestore, LaneResult, Restore};
+use crate::api::{Cleanup, LaneCleanup, LaneRestore, LaneResult, LaneRevive, Restore, ReviveParams};
 use crate::failure::Failure;
 use crate::raw::Raw;
 
@@ -26,6 +26,29 @@ pub async fn cleanup(session: &Session, args: CleanupArgs) -> Result<u8, Failure
         let done = if args.dry_run { "would be closed" } else { "closed" };
         if reply.results.is_empty() {
             output.note("no lane to close");
+        }
+        output.lines(reply.results.iter().flat_map(|result| render::result(result, done)))
+    })?;
+    Ok(worst(&reply.results))
+}
+
+/// Starts again what a reboot ended; the exit code is that of the worst.
+pub async fn revive(session: &Session, args: ReviveArgs) -> Result<u8, Failure> {
+    let params = ReviveParams {
+        cwd: session.cwd(),
+        lanes: raws(&args.lanes),
+        all: args.all,
+        dry_run: args.dry_run,
+        env: Some(Environment::variables()),
+    };
+    let mut reply = session.call::<LaneRevive>(params).await?;
+    for failure in reply.results.iter_mut().filter_map(|result| result.error.as_mut()) {
+        failure.hint = failure.hint.take().or_else(|| main::default_hint(failure.code).map(str::to_owned));
+    }
+    session.output.reply(&reply, |output, reply| {
+        let done = if args.dry_run { "would be revived" } else { "revived" };
+        if reply.results.is_empty() {
+            output.note("no lane to revive");
         }
         output.lines(reply.results.iter().flat_map(|result| render::result(result, done)))
     })?;

@@ -29,6 +29,7 @@ pub async fn exec(session: &Session, args: ExecArgs) -> Result<u8, Failure> {
         stdin,
         timeout_ms: args.timeout.map(milliseconds),
         heartbeat_ms: args.heartbeat.map(milliseconds),
+        detached: args.detach,
         agent: args.agent,
     };
     // From before the request on: whoever interrupts must not leave a run behind that nobody looks at.

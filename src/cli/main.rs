@@ -183,6 +183,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Block(args) => share::block(session, args).await,
         Command::Unblock(args) => share::unblock(session, args).await,
         Command::Cleanup(args) => cleanup::cleanup(session, args).await,
+        Command::Revive(args) => cleanup::revive(session, args).await,
         Command::Restore(args) => cleanup::restore(session, args).await,
         Command::Trash(TrashCommand::Ls) => trash::ls(session).await,
         Command::Trash(TrashCommand::Empty { lanes, yes }) => trash::empty(session, &lanes, yes).await,

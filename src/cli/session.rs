@@ -72,6 +72,7 @@ impl Session {
     /// The user's command with the environment of this process and the size of this terminal.
     pub fn command(&self, words: &[std::ffi::OsString]) -> Command {
         Command {
+            resume: Vec::new(),
             argv: super::environment::raws(words),
             env: Some(Environment::variables()),
             dir: None,

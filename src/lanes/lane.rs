@@ -63,6 +63,26 @@ impl Stage {
     }
 }
 
+/// Why nobody knows how a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// The machine was started anew.
+    Reboot,
+    /// Its keeper was ended by force.
+    KeeperEnded,
+}
+
+impl Lost {
+    /// Its name for users.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::KeeperEnded => "keeper_ended",
+        }
+    }
+}
+
 /// A task as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -98,6 +118,12 @@ pub struct Task {
     /// Where a terminal is; a run stays idle.
     #[serde(default)]
     pub phase: Phase,
+    /// Why nobody knows how it ended.
+    #[serde(default)]
+    pub lost: Option<Lost>,
+    /// What was started in its place after a reboot.
+    #[serde(default)]
+    pub revived_as: Option<TaskId>,
     /// The last signals that were sent to a terminal, oldest first.
     #[serde(default)]
     pub signals: VecDeque<SignalView>,
@@ -129,6 +155,8 @@ impl Task {
             state: self.stage.name().to_owned(),
             started_at: self.identity.as_ref().map_or(self.asked_at, |identity| identity.started_at),
             exit: self.exit.clone(),
+            lost: self.lost.map(|lost| lost.name().to_owned()),
+            revived_as: self.revived_as,
             phase: (self.kind() == TaskKind::Terminal).then(|| self.phase.name().to_owned()),
             signals: self.signals.iter().cloned().collect(),
             descendants: Vec::new(),

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::lane::{AGENTS, ENDED_TASKS, HISTORY, Lane, Stage, Task, Transition};
+use super::lane::{AGENTS, ENDED_TASKS, HISTORY, Lane, Lost, Stage, Task, Transition};
 use super::phase::Happening;
 use super::table::{Event, Move, State, lookup};
 use super::terminal;
@@ -89,6 +89,20 @@ pub enum Input {
         /// Which of the two.
         reason: &'static str,
     },
+    /// Nobody will know how it ended; its end follows.
+    Lost {
+        /// Which task.
+        id: TaskId,
+        /// Why.
+        reason: Lost,
+    },
+    /// A task that a reboot ended was started again.
+    Revived {
+        /// Which task.
+        id: TaskId,
+        /// The new one.
+        by: TaskId,
+    },
     /// It had to be ended by force, after so long.
     ForceKilled {
         /// Which task.
@@ -161,6 +175,8 @@ impl Input {
             | Self::Signalled(id, _)
             | Self::Stale { id, .. }
             | Self::ForceKilled { id, .. }
+            | Self::Lost { id, .. }
+            | Self::Revived { id, .. }
             | Self::Throttled(id, _)
             | Self::Seen(id, _) => Some(*id),
             Self::Create
@@ -371,6 +387,18 @@ pub fn apply(lane: &Lane, input: Input, at: Timestamp) -> Result<Step, Failure> 
         Input::Signalled(id, signal) => terminal::signalled(&mut step, id, signal),
         Input::Stale { id, silent_ms, reason } => terminal::stale(&mut step, id, silent_ms, reason, at),
         Input::ForceKilled { id, reason, ms } => terminal::force_killed(&mut step, id, reason, ms, at),
+        Input::Lost { id, reason } => {
+            if let Some(task) = step.lane.tasks.get_mut(&id) {
+                task.lost = Some(reason);
+                step.tasks.push(id);
+            }
+        }
+        Input::Revived { id, by } => {
+            if let Some(task) = step.lane.tasks.get_mut(&id) {
+                task.revived_as = Some(by);
+                step.tasks.push(id);
+            }
+        }
         Input::Throttled(id, held) => {
             let happening = if held { Happening::Throttled } else { Happening::OutputResumed };
             terminal::advance(&mut step, id, happening);
@@ -674,13 +702,17 @@ fn ended(step: &mut Step, id: TaskId, exit: Exit, at: Timestamp) -> Result<(), F
     }
     task.exit = Some(exit.clone());
     let kind = task.kind();
+    let lost = task.lost;
     step.tasks.push(id);
     let status = match exit.status {
         ExitStatus::Code(code) => json!({ "code": code }),
         ExitStatus::Signal(signal) => json!({ "signal": signal }),
         ExitStatus::Lost(_) => json!({ "lost": true }),
     };
-    let payload = json!({ "task_id": id, "exit": status, "ms": exit.ms, "max_rss_kb": exit.max_rss_kb });
+    let mut payload = json!({ "task_id": id, "exit": status, "ms": exit.ms, "max_rss_kb": exit.max_rss_kb });
+    if let Some(lost) = lost {
+        payload["reason"] = lost.name().into();
+    }
     if exit.timed_out {
         step.task_fact("lane.command.timeout", id, json!({ "task_id": id, "ms": exit.ms }));
     }

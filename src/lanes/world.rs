@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::ids::{CorrelationId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::lanes::lane::{Lane, Task};
+use crate::task::Recipe;
 use crate::worktree::{Changes, Tree};
 
 /// What a keeper is told beyond the task's record: never written to the store, because it may hold secrets.
@@ -21,6 +22,8 @@ pub struct Launch {
     pub dir: Option<crate::raw::Raw>,
     /// After so long the tree of processes is ended.
     pub timeout_ms: Option<u64>,
+    /// How it is started again after a reboot, when it is to be.
+    pub recipe: Option<Recipe>,
     /// The request that starts it; the keeper writes it down, so that the end belongs to it too.
     pub correlation_id: Option<CorrelationId>,
 }

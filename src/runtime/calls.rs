@@ -55,8 +55,15 @@ impl Runtime {
         timeout: Option<Duration>,
     ) -> Result<TaskReply, Failure> {
         let timeout_ms = timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let exec =
-            Exec { lane: by_id(lane), command, stdin: false, timeout_ms, agent: None, heartbeat_ms: None };
+        let exec = Exec {
+            lane: by_id(lane),
+            command,
+            stdin: false,
+            timeout_ms,
+            agent: None,
+            heartbeat_ms: None,
+            detached: false,
+        };
         self.call::<api::TaskExec>(exec).await
     }
 
@@ -71,6 +78,7 @@ impl Runtime {
             stdin: false,
             timeout_ms: None,
             heartbeat_ms: None,
+            detached: false,
             agent: Some(agent.to_owned()),
         };
         self.call::<api::TaskExec>(exec).await

@@ -15,6 +15,7 @@ mod owner;
 mod records;
 mod recover;
 mod resolve;
+mod revive;
 mod task_requests;
 
 pub use facade::{Events, Options, Runtime};

@@ -262,6 +262,7 @@ impl Owner {
         self.register::<api::LaneGet, _, _>(|o, p, c| async move { o.get(p, c).await });
         self.register::<api::LaneCleanup, _, _>(|o, p, c| async move { o.cleanup(p, c).await });
         self.register::<api::LaneRestore, _, _>(|o, p, c| async move { o.restore(p, c).await });
+        self.register::<api::LaneRevive, _, _>(|o, p, c| async move { o.revive(p, c).await });
         self.register::<api::LaneShare, _, _>(|o, p, c| async move { o.apply(&p, Input::Share, c).await });
         self.register::<api::LaneUnshare, _, _>(
             |o, p, c| async move { o.apply(&p, Input::Unshare, c).await },

@@ -239,6 +239,8 @@ impl Owner {
             exit: None,
             heartbeat_ms: None,
             phase: Default::default(),
+            lost: None,
+            revived_as: None,
             signals: Default::default(),
         }
     }

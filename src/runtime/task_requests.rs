@@ -21,7 +21,7 @@ use crate::lanes::machine::{Input as Event, Sight};
 use crate::lanes::phase::Phase;
 use crate::lanes::{Handle, Launch};
 use crate::raw::Raw;
-use crate::task::{self, Link, TaskError};
+use crate::task::{self, Link, Recipe, TaskError};
 
 /// The most output that one reply of `task.logs` carries, in bytes: half the payload cap, because bytes
 /// that are not text grow by a third.
@@ -34,6 +34,8 @@ pub(super) struct Options {
     pub(super) timeout_ms: Option<u64>,
     pub(super) heartbeat_ms: Option<u64>,
     pub(super) agent: Option<String>,
+    /// Nobody waits for it.
+    pub(super) detached: bool,
 }
 
 impl Owner {
@@ -84,10 +86,20 @@ impl Owner {
             exit: None,
             heartbeat_ms: options.heartbeat_ms,
             phase: Phase::default(),
+            lost: None,
+            revived_as: None,
             signals: VecDeque::new(),
         };
+        let revivable = kind == TaskKind::Terminal || options.detached;
+        let recipe = revivable.then(|| Recipe {
+            argv: argv.clone(),
+            resume: command.resume,
+            dir: command.dir.clone(),
+            timeout_ms: options.timeout_ms,
+        });
         let launch = Launch {
             argv,
+            recipe,
             env,
             dir: command.dir,
             timeout_ms: options.timeout_ms,
@@ -107,6 +119,7 @@ impl Owner {
             timeout_ms: asked.timeout_ms,
             heartbeat_ms: asked.heartbeat_ms.map(heartbeat).transpose()?,
             agent,
+            detached: asked.detached,
         };
         let (_lane, task) =
             self.start_command(&asked.lane, TaskKind::Run, asked.command, options, context).await?;

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::identity::alive;
 use super::pidfd;
+use super::recipe::RECIPE;
 use crate::clock::Timestamp;
 use crate::keeper::{Identity, LogReader, Piece};
 use crate::proc;
@@ -33,7 +34,8 @@ pub fn kill_keeper(identity: &Identity) {
 
 /// When something was last written to a log; none for an empty one.
 pub fn last_output(log_dir: &Path) -> Option<Timestamp> {
-    let times = std::fs::read_dir(log_dir).ok()?.flatten().filter_map(|entry| {
+    let entries = std::fs::read_dir(log_dir).ok()?.flatten();
+    let times = entries.filter(|entry| entry.file_name() != RECIPE).filter_map(|entry| {
         let about = entry.metadata().ok().filter(|about| about.len() > 0)?;
         about.modified().ok()?.duration_since(UNIX_EPOCH).ok()
     });

@@ -18,6 +18,7 @@ mod launch;
 mod link;
 mod pidfd;
 mod program;
+mod recipe;
 mod room;
 mod screen;
 mod stale;
@@ -33,6 +34,7 @@ pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail}
 pub use identity::{alive, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
+pub use recipe::{RECIPE, Recipe};
 pub use room::Room;
 pub use screen::{MAX_TAIL, Screen, rebuild};
 pub use stale::{EVERY, Look, Suspicion, Verdict};

@@ -24,6 +24,7 @@ mod e2e_liveness;
 mod e2e_nested;
 mod e2e_phases;
 mod e2e_restore;
+mod e2e_revive;
 mod e2e_sessions;
 mod embed;
 mod keeper_group;

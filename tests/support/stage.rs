@@ -184,6 +184,8 @@ impl Inner {
         let (run_dir, log_dir) = (spec.run_dir.clone(), spec.log_dir.clone());
         let started = self.launcher.start(spec).await?;
         let task = TaskView {
+            lost: None,
+            revived_as: None,
             phase: None,
             signals: Vec::new(),
             id,

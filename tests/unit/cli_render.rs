@@ -86,6 +86,8 @@ fn a_hostile_name_stays_in_its_cell() {
 fn one_lane_is_shown_line_by_line() {
     let mut one = lane("a");
     one.tasks.push(TaskView {
+        lost: None,
+        revived_as: None,
         phase: None,
         signals: Vec::new(),
         id: "rn_00000000000000000000000007".parse::<TaskId>().unwrap(),

@@ -79,6 +79,8 @@ fn run(lane: &Lane) -> Task {
         exit: None,
         heartbeat_ms: None,
         phase: Default::default(),
+        lost: None,
+        revived_as: None,
         signals: Default::default(),
     }
 }

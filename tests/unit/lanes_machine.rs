@@ -70,6 +70,8 @@ pub(super) fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
         exit: None,
         heartbeat_ms: None,
         phase: Default::default(),
+        lost: None,
+        revived_as: None,
         signals: Default::default(),
     }
 }

@@ -219,6 +219,7 @@ async fn accompany(
         stdin: false,
         timeout_ms: Some(60_000),
         heartbeat_ms: None,
+        detached: false,
         agent: None,
     };
     let reply = daemon.call::<TaskExec>(params).await?;

@@ -11,6 +11,7 @@ use crate::failure::{Code, Failure};
 use crate::ids::TaskKind;
 use crate::lanes::lane::{Lane, Stage};
 use crate::lanes::world::Retired;
+use crate::task::Recipe;
 use crate::worktree::{self, TrashEntry};
 
 impl Shared {
@@ -25,6 +26,9 @@ impl Shared {
         }
         self.stop_all(lane, &config, context).await?;
         self.forget_groups(lane.id).await;
+        for task in lane.tasks.values() {
+            Recipe::remove(task.log_dir.as_path());
+        }
         let Some(tree) = &lane.tree else { return Ok(Retired { notes }) };
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;

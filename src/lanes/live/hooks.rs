@@ -50,12 +50,14 @@ impl Shared {
             exit: None,
             heartbeat_ms: None,
             phase: Default::default(),
+            lost: None,
+            revived_as: None,
             signals: Default::default(),
         };
         let env = std::env::vars_os().map(|(key, value)| (key.into(), value.into())).collect();
         let timeout_ms = Some(u64::try_from(HOOK_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
         let correlation_id = Some(context.correlation_id);
-        let launch = Launch { argv, env, dir: None, timeout_ms, correlation_id };
+        let launch = Launch { argv, env, dir: None, timeout_ms, recipe: None, correlation_id };
         let identity = self.start(lane, &task, launch).await?;
         let mut record = task.clone();
         record.identity = Some(identity);

@@ -20,7 +20,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::liveness::Heart;
-use super::lane::{Lane, Stage, Task};
+use super::lane::{Lane, Lost, Stage, Task};
+use super::machine::Input;
 use super::workspace::Workspaces;
 use super::world::{Launch, Retired, Tell, World};
 use crate::api::LaneView;
@@ -33,7 +34,7 @@ use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::raw::Raw;
-use crate::task::{self, Launcher, Link};
+use crate::task::{self, Launcher, Link, Recipe};
 use crate::worktree::{self, Changes, Repository, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
@@ -254,7 +255,15 @@ impl World for Live {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let suspect = || shared.suspect(task.id);
-            shared.looked_after(&task, &tell, watch::ended(&task, suspect)).await
+            let exit = shared.looked_after(&task, &tell, watch::ended(&task, suspect)).await;
+            let lost = watch::why_lost(&task, &exit);
+            if let Some(reason) = lost {
+                let _lane_is_closing = tell.send(Input::Lost { id: task.id, reason }).await;
+            }
+            if lost != Some(Lost::Reboot) {
+                Recipe::remove(task.log_dir.as_path());
+            }
+            exit
         })
     }
 

@@ -42,6 +42,14 @@ impl Shared {
         if let (Err(_), Some(kill)) = (&started, kill) {
             keeper::remove_group(kill.as_path());
         }
-        Ok(started?.identity)
+        let identity = started?.identity;
+        if let Some(recipe) = launch.recipe {
+            let folder = task.log_dir.to_path_buf();
+            let written = tokio::task::spawn_blocking(move || recipe.write(&folder)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(task = %task.id, %error, "it cannot be revived after a reboot");
+            }
+        }
+        Ok(identity)
     }
 }

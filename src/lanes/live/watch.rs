@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::failure::{Code, Failure};
 use crate::ids::TaskKind;
 use crate::keeper::{Exit, ExitStatus};
-use crate::lanes::lane::Task;
+use crate::lanes::lane::{Lost, Task};
 use crate::task::{self, Link, Notice, TaskError};
 
 /// Between two attempts to reach a keeper that lives but does not answer.
@@ -94,6 +94,17 @@ fn lost(task: &Task) -> Exit {
         max_rss_kb: 0,
         cpu_ms: 0,
         end: task::log_end(task.log_dir.as_path()),
+    }
+}
+
+/// Why nobody knows how a command ended; `None` when somebody does.
+pub(super) fn why_lost(task: &Task, exit: &Exit) -> Option<Lost> {
+    match exit.status {
+        ExitStatus::Code(_) | ExitStatus::Signal(_) => None,
+        ExitStatus::Lost(_) => {
+            let another_boot = task.identity.as_ref().is_some_and(|known| known.boot_id != task::boot_id());
+            Some(if another_boot { Lost::Reboot } else { Lost::KeeperEnded })
+        }
     }
 }
 
