@@ -25,6 +25,7 @@ mod stale;
 mod stream;
 mod sweep;
 mod watchdog;
+mod watcher;
 
 pub use crate::keeper::{Chunk, LogReader, Piece};
 pub use end::{EndedTask, end};
@@ -41,3 +42,4 @@ pub use stale::{EVERY, Look, Suspicion, Verdict};
 pub use stream::Stream;
 pub use sweep::{Swept, sweep};
 pub use watchdog::{LADDER_GRACE, end_stale, observe};
+pub use watcher::Watcher;

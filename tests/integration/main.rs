@@ -25,6 +25,7 @@ mod e2e_nested;
 mod e2e_phases;
 mod e2e_restore;
 mod e2e_revive;
+mod e2e_screens;
 mod e2e_sessions;
 mod embed;
 mod keeper_group;

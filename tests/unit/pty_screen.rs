@@ -115,9 +115,15 @@ fn a_letter_or_sequence_in_pieces_is_no_place_to_cut() {
         let mut model = Model::new(size(20, 6));
         model.feed(piece);
         assert!(!model.is_between());
+        assert_eq!(model.pending(), piece.len());
         model.feed(rest);
         assert!(model.is_between());
+        assert_eq!(model.pending(), 0);
     }
+    let mut long = Model::new(size(20, 6));
+    let picture = [b"\x1bPq".as_slice(), &[b'~'; 10_000]].concat();
+    picture.chunks(1000).for_each(|piece| long.feed(piece));
+    assert_eq!(long.pending(), picture.len());
     assert_eq!(model("日本".as_bytes()).text(), "日本");
 }
 

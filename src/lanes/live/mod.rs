@@ -6,7 +6,9 @@ mod environment;
 mod hooks;
 mod limits;
 mod liveness;
+mod painter;
 mod save;
+mod screens;
 mod start;
 mod tree;
 mod watch;
@@ -20,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::liveness::Heart;
+use self::painter::Painter;
 use super::lane::{Lane, Lost, Stage, Task};
 use super::machine::Input;
 use super::workspace::Workspaces;
@@ -57,6 +60,7 @@ struct Shared {
     counted: DashMap<LaneId, Instant>,
     counts: Semaphore,
     saves: mpsc::Sender<TrashEntry>,
+    painter: Painter,
 }
 
 /// The real world of lanes.
@@ -91,6 +95,7 @@ impl Live {
             counted,
             counts,
             saves,
+            painter: Painter::default(),
         };
         Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
     }
@@ -255,7 +260,8 @@ impl World for Live {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let suspect = || shared.suspect(task.id);
-            let exit = shared.looked_after(&task, &tell, watch::ended(&task, suspect)).await;
+            let ended = shared.looked_after(&task, &tell, watch::ended(&task, suspect));
+            let exit = shared.watching_screen(&task, &tell, ended).await;
             let lost = watch::why_lost(&task, &exit);
             if let Some(reason) = lost {
                 let _lane_is_closing = tell.send(Input::Lost { id: task.id, reason }).await;

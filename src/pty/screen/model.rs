@@ -26,6 +26,8 @@ pub struct Model {
     pub(super) extra: Extra,
     /// The first bytes of a letter whose others have not come yet.
     cut: Vec<u8>,
+    /// Bytes of a long sequence that goes on which the scanner holds no more.
+    long: usize,
     size: Size,
 }
 
@@ -39,14 +41,14 @@ impl Model {
     /// A blank screen.
     pub fn new(size: Size) -> Self {
         let parser = vt100::Parser::new(at_least_one(size.rows()), at_least_one(size.cols()), 0);
-        Self { parser, scanner: Scanner::default(), extra: Extra::default(), cut: Vec::new(), size }
+        Self { parser, scanner: Scanner::default(), extra: Extra::default(), cut: Vec::new(), long: 0, size }
     }
 
     /// Takes output. What the emulation cannot bear leaves a blank screen.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.guarded(|model| {
-            let Self { parser, scanner, extra, cut, .. } = model;
-            let mut take = Take { parser, extra, cut };
+            let Self { parser, scanner, extra, cut, long, .. } = model;
+            let mut take = Take { parser, extra, cut, long };
             scanner.scan(bytes, |item| take.item(item));
         });
     }
@@ -70,6 +72,12 @@ impl Model {
     /// letter is cut.
     pub fn is_between(&self) -> bool {
         self.scanner.is_between() && self.cut.is_empty()
+    }
+
+    /// How many of the last bytes are of a sequence or letter that goes on: none of them shows yet, so a
+    /// drawing is of the output before them.
+    pub fn pending(&self) -> usize {
+        self.scanner.held().len() + self.long + self.cut.len()
     }
 
     /// A filter that goes on where this model is, and what of a cut letter goes before.
@@ -152,6 +160,7 @@ struct Take<'a> {
     parser: &'a mut vt100::Parser,
     extra: &'a mut Extra,
     cut: &'a mut Vec<u8>,
+    long: &'a mut usize,
 }
 
 impl Take<'_> {
@@ -175,7 +184,7 @@ impl Take<'_> {
                     Kind::Osc | Kind::Dcs | Kind::Other | Kind::Broken => {}
                 }
             }
-            Item::Piece { .. } => {}
+            Item::Piece { bytes, last, .. } => *self.long = if last { 0 } else { *self.long + bytes.len() },
         }
     }
 
