@@ -23,7 +23,7 @@ impl Home {
     pub fn prepare(path: &Path) -> Result<Self, HomeError> {
         private_folder(path)?;
         let home = Self { path: path.to_path_buf() };
-        for sub in ["run", "logs", "bin", "workspaces"] {
+        for sub in ["run", "logs", "bin", "workspaces", "agents"] {
             private_folder(&home.path.join(sub))?;
         }
         Ok(home)
@@ -47,6 +47,11 @@ impl Home {
     /// Worktrees of repositories whose own parent folder cannot take them.
     pub fn worktrees(&self) -> PathBuf {
         self.path.join("worktrees")
+    }
+
+    /// The folder of the links to SSH agents, one a lane.
+    pub fn agents(&self) -> PathBuf {
+        self.path.join("agents")
     }
 
     /// The folder of a keeper's socket.

@@ -154,6 +154,9 @@ impl Owner {
         let lane = handle.lane();
         self.guard(&context, Some(&lane), "attach to")?;
         self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        if let Some(env) = &asked.command.env {
+            self.live.came_with(&lane, env);
+        }
         if let Some(text) = &asked.terminal {
             let (_lane, task) = self.task(text, Some(&asked.lane)).await?;
             return Ok(reply(&task, false));

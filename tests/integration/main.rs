@@ -11,6 +11,7 @@ mod daemon_connection;
 mod daemon_launch;
 mod daemon_socket;
 mod daemon_subscriptions;
+mod e2e_agent_link;
 mod e2e_agents;
 mod e2e_bad_input;
 mod e2e_bad_world;

@@ -26,6 +26,7 @@ impl Shared {
         }
         self.stop_all(lane, &config, context).await?;
         self.forget_groups(lane.id).await;
+        self.forget_agent(lane.id);
         for task in lane.tasks.values() {
             Recipe::remove(task.log_dir.as_path());
         }

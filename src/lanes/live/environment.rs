@@ -17,6 +17,10 @@ impl Shared {
         cwd: &Path,
     ) -> Vec<(Raw, Raw)> {
         let mut env: Vec<(Raw, Raw)> = given.into_iter().filter(|(key, _value)| passes(key)).collect();
+        if let Some(link) = self.agent(lane.id, &env) {
+            env.retain(|(key, _value)| key.as_bytes() != b"SSH_AUTH_SOCK");
+            env.push(("SSH_AUTH_SOCK".into(), link));
+        }
         let mut set = |key: &str, value: Raw| env.push((key.into(), value));
         set("PWD", cwd.into());
         set("LANES_LANE_ID", lane.id.to_string().into());

@@ -1,5 +1,6 @@
 //! The real world of lanes: git, keepers, files. The only place of `lanes` that knows they exist.
 
+mod agent_link;
 mod changes;
 mod clean;
 mod environment;

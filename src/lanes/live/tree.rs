@@ -88,6 +88,7 @@ impl Shared {
         let config = self.config(lane).await;
         self.stop_all(lane, &config, &Context::new(Actor::lanes())).await?;
         self.forget_groups(lane.id).await;
+        self.forget_agent(lane.id);
         self.undo(lane).await
     }
 }
