@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +14,8 @@ use crate::ids::{LaneId, TaskId};
 const OURS: &str = "lanes";
 /// The folder of the keepers' group.
 const KEEPERS: &str = "keepers";
+/// A home whose groups nobody is in, and that have not changed for so long, is probably deleted.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 /// Deeper groups than this a task does not make in good faith.
 const DEEPEST: usize = 64;
 
@@ -170,7 +173,19 @@ impl Control {
 
     /// Removes the groups that nobody is in; afterwards only those of living tasks are there. To be
     /// called while no task is being started.
+    ///
+    /// Those of other homes go too once they have not changed for an hour: a home that was deleted has
+    /// nobody else to do it, and one that is alive makes what it needs again.
     pub fn tidy(&self) {
+        for other in self.places().filter_map(Path::parent).filter_map(|all| fs::read_dir(all).ok()) {
+            let changed = |entry: &fs::DirEntry| entry.metadata().and_then(|about| about.modified());
+            let old = |entry: &fs::DirEntry| {
+                changed(entry).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN))
+            };
+            for home in other.flatten().filter(old) {
+                remove_below(&home.path(), DEEPEST);
+            }
+        }
         for place in self.places() {
             let Ok(lanes) = fs::read_dir(place) else { continue };
             for lane in lanes.flatten() {

@@ -42,3 +42,17 @@ fn one_that_cannot_be_started_is_errored() {
     scene.fails(&["create", "a", "--ensure", "--", "no-such-program-anywhere"], 1, "COMMAND_NOT_FOUND");
     assert_eq!(moves(&scene), ["spawning", "errored"]);
 }
+
+#[test]
+fn a_terminal_of_another_lane_is_refused_and_so_is_what_cannot_be_started() {
+    let scene = Scene::new();
+    scene.create_with(&["create", "a", "--", "sleep", "300"]);
+    scene.create("b");
+    let id = task(&scene, "a")["id"].as_str().expect("an id").to_owned();
+    for args in [&["send", "b", "x", "--terminal", &id][..], &["logs", "b", "--terminal", &id]] {
+        scene.fails(args, 1, "TERMINAL_CONTEXT_MISMATCH");
+    }
+    scene.fails(&["exec", "b", "--", "/etc/hostname"], 1, "COMMAND_NOT_FOUND");
+    scene.fails(&["exec", "b", "--", "no-such-program-anywhere"], 1, "COMMAND_NOT_FOUND");
+    assert_eq!(task(&scene, "a")["phase"], "active");
+}

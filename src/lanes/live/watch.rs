@@ -118,6 +118,7 @@ pub(super) async fn stop(task: &Task, config: &Config) -> Result<bool, Failure> 
         TaskKind::Run => config.stop.run_grace,
     };
     let asked = Instant::now();
+    let known = task::read_identity(task.run_dir.as_path()).is_some();
     let ended = task::end(task.run_dir.as_path(), grace).await;
     // The run folder may have been removed under us; the record still knows who it was.
     if keeper_lives(task)
@@ -125,7 +126,8 @@ pub(super) async fn stop(task: &Task, config: &Config) -> Result<bool, Failure> 
     {
         task::kill_keeper(identity);
     }
-    let swept = sweep(task).await;
+    // What has a run folder was swept already, where that was needed.
+    let swept = if known { 0 } else { sweep(task).await };
     if !ended.complete && keeper_lives(task) {
         return Err(Failure::new(Code::Busy, format!("something of task {} cannot be ended", task.id))
             .hint("look at its processes (lanes show), then clean up again"));
