@@ -89,10 +89,22 @@ pub(super) fn run(rounds: usize, mut rest: Vec<String>) -> Result<Comparison, St
         keys: if quick { 150 } else { 500 },
         watch: Duration::from_secs(if quick { 10 } else { 60 }),
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut remarks) = (Vec::new(), remarks());
     for (name, measure) in SCENARIOS.iter().filter(|(name, _measure)| wanted(name)) {
         eprintln!("{name} …");
-        lines.extend(measure(&mut bench).map_err(|error| format!("{name}: {error}"))?);
+        match measure(&mut bench) {
+            Ok(found) => lines.extend(found),
+            // What the others have found is worth keeping.
+            Err(error) => {
+                eprintln!("{name}: {error}");
+                remarks.push(format!("{name} was not measured: {error}"));
+                ours::end_anyway(&mut bench.ours, &bench.stage);
+                for peer in &bench.peers {
+                    peer.stop(&bench.stage);
+                    peer.prepare(&bench.stage)?;
+                }
+            }
+        }
     }
     let names: Vec<&str> = bench.peers.iter().map(|peer| peer.name()).collect();
     Ok(Comparison {
@@ -103,7 +115,7 @@ pub(super) fn run(rounds: usize, mut rest: Vec<String>) -> Result<Comparison, St
             false => format!("as each line says, of: {} (and the kernel's raw terminal)", names.join(", ")),
         },
         lines,
-        not_comparable: remarks(),
+        not_comparable: remarks,
     })
 }
 

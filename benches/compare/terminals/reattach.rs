@@ -10,8 +10,8 @@ use crate::Line;
 
 /// Lines printed before.
 const LINES: &str = "10000";
-/// The last one; not in the client's command line.
-const LAST: &str = "<<the last line>>";
+/// The last one; not in the client's command line, and without blanks, which a client may jump over.
+const LAST: &str = "<<the-last-line>>";
 /// It has to be drawn by then.
 const PATIENCE: Duration = Duration::from_secs(20);
 
