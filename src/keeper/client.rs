@@ -120,10 +120,20 @@ impl Client {
         }
     }
 
-    /// What comes next in the stream, as far as there is room.
-    pub(super) fn feed(&mut self, from: &Feed<'_>) {
-        if let Some(stream) = &mut self.stream {
-            stream.feed(from, &mut self.out);
+    /// Says what is to be said, and what comes next in the stream, until the socket takes no more; false
+    /// when the client is gone. Nothing but the socket may hold it up: nobody wakes us for the rest.
+    pub(super) fn tell(&mut self, from: &Feed<'_>) -> bool {
+        loop {
+            if let Some(stream) = &mut self.stream {
+                stream.feed(from, &mut self.out);
+            }
+            let said_all = self.out.is_empty();
+            if !self.flush() {
+                return false;
+            }
+            if said_all || !self.out.is_empty() {
+                return true;
+            }
         }
     }
 

@@ -414,8 +414,7 @@ impl Keep {
         self.clients.retain_mut(|client| {
             client.notify(end, exit);
             client.watch(&news);
-            client.feed(&feed);
-            client.flush()
+            client.tell(&feed)
         });
     }
 }

@@ -9,6 +9,7 @@ use super::task_requests::Options;
 use crate::api::{Command, LaneRef, LaneResult, ResultsReply, ReviveParams, Size};
 use crate::bus::Context;
 use crate::failure::{Code, Failure};
+use crate::ids::TaskKind;
 use crate::keeper::Shape;
 use crate::lanes::Handle;
 use crate::lanes::lane::{Lane, Lost, Task};
@@ -105,6 +106,18 @@ impl Owner {
             Recipe::remove(task.log_dir.as_path());
             notes.push(format!("{} runs again as {}: {words}", task.id, new.id));
         }
+        // Nobody waited for a terminal on the other side; a run in the foreground had somebody.
+        for task in ended_by_reboot(lane).filter(|task| task.kind() == TaskKind::Terminal) {
+            if Recipe::read(task.log_dir.as_path()).is_none()
+                && !notes.iter().any(|note| note.contains(&task.id.to_string()))
+            {
+                let words = task.command.join(" ");
+                notes.push(format!(
+                    "{} was not written down, it holds a secret: start it again: {words}",
+                    task.id
+                ));
+            }
+        }
         if notes.is_empty() {
             notes.push("nothing was ended by a reboot".to_owned());
         }
@@ -114,9 +127,13 @@ impl Owner {
 
 /// What a reboot ended and nobody has started since.
 fn to_revive(lane: &Lane) -> Vec<(Task, Recipe)> {
-    let ended =
-        lane.tasks.values().filter(|task| task.lost == Some(Lost::Reboot) && task.revived_as.is_none());
-    ended.filter_map(|task| Some((task.clone(), Recipe::read(task.log_dir.as_path())?))).collect()
+    ended_by_reboot(lane)
+        .filter_map(|task| Some((task.clone(), Recipe::read(task.log_dir.as_path())?)))
+        .collect()
+}
+
+fn ended_by_reboot(lane: &Lane) -> impl Iterator<Item = &Task> {
+    lane.tasks.values().filter(|task| task.lost == Some(Lost::Reboot) && task.revived_as.is_none())
 }
 
 fn failed(words: crate::raw::Raw, lane: Option<&Lane>, failure: Failure) -> LaneResult {

@@ -90,7 +90,10 @@ impl Owner {
             revived_as: None,
             signals: VecDeque::new(),
         };
-        let revivable = kind == TaskKind::Terminal || options.detached;
+        // What holds a secret is written down nowhere; its user starts it again.
+        let told = |words: &[Raw]| redact::arguments(words) == words;
+        let revivable =
+            (kind == TaskKind::Terminal || options.detached) && told(&argv) && told(&command.resume);
         let recipe = revivable.then(|| Recipe {
             argv: argv.clone(),
             resume: command.resume,

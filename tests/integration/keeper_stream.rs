@@ -60,6 +60,21 @@ async fn who_does_not_acknowledge_is_sent_no_more_than_its_window_and_then_a_fre
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_without_a_drawn_screen_comes_whole_and_without_being_asked_again() {
+    let bench = Bench::new();
+    let spec = bench.terminal("seq -f %070.0f 1 12000; echo done; read go");
+    bench.start(&spec).await;
+    read_until(&spec, "done").await;
+    let mut one = Attached::connect(spec.run_dir.as_path());
+    // Never acknowledged, and never asked for anything more.
+    one.acknowledges = false;
+    let asked = Attach { cols: 80, rows: 24, read_only: true, from: FRESH, window: 1 << 20 };
+    assert_eq!(one.ask(&Request::Attach(asked)), Reply::Done);
+    one.until("live", |seen| seen.live);
+    assert_eq!(one.output.len(), 12_000 * 72 + 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_size_is_of_who_typed_last_and_goes_back_when_it_leaves() {
     let bench = Bench::new();
     let spec = bench.terminal("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done");
