@@ -301,6 +301,8 @@ impl Keep {
         let Ended { command, somebody } = self.reaper.reap(&self.tree);
         let Some((status, usage)) = command else { return somebody };
         self.drain(buffer);
+        // What is told to be the end should be in the log.
+        self.log.retry_last();
         self.input.close();
         self.input_pipe = None;
         self.tell_room();
@@ -404,15 +406,15 @@ impl Keep {
             self.told = true;
         }
         let exit = self.exit.as_ref().filter(|_| self.told);
-        let end = self.log.end();
+        let (recorded, end) = (self.log.recorded(), self.log.end());
         let size = self.terminal.as_ref().map(|terminal| (terminal.size().cols(), terminal.size().rows()));
         let feed = Feed { log_dir: self.spec.log_dir.as_path(), end, size: size.unwrap_or_default(), exit };
         // Who owns the size has a terminal that answers.
         let owned = self.settled.is_some();
         let query = self.ears.open_query(Instant::now()).filter(|_| !owned);
-        let news = News { ears: &self.ears, end, query, throttled: self.rate.is_on(), size, exit };
+        let news = News { ears: &self.ears, end: recorded, query, throttled: self.rate.is_on(), size, exit };
         self.clients.retain_mut(|client| {
-            client.notify(end, exit);
+            client.notify(recorded, exit);
             client.watch(&news);
             client.tell(&feed)
         });

@@ -22,8 +22,10 @@ const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MERGE_MS: u64 = 20;
 /// A shared record does not grow over this.
 const MERGE_BYTES: u64 = 16 << 10;
-/// After a failed write the disk is left alone for so long.
+/// After a failed write the disk is left alone for so long, and longer each time up to the slowest.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// See [`RETRY_AFTER`].
+const SLOWEST_RETRY: Duration = Duration::from_secs(4);
 /// What comes meanwhile is held in memory, the newest of it: a full screen of anything, and little beside
 /// what makes a disk full.
 const HELD_BYTES: u64 = 256 << 10;
@@ -60,6 +62,9 @@ pub(super) struct LogWriter {
     lost: u64,
     dropped: Option<(u64, u64)>,
     retry_at: Option<Instant>,
+    pause: Duration,
+    /// The folder was removed: nothing is written any more.
+    removed: bool,
     size: (u16, u16),
 }
 
@@ -90,6 +95,8 @@ impl LogWriter {
             lost: 0,
             dropped: None,
             retry_at: None,
+            pause: RETRY_AFTER,
+            removed: false,
             size: (0, 0),
         })
     }
@@ -97,6 +104,11 @@ impl LogWriter {
     /// The offset after the last byte that was read from the task, kept, held or lost.
     pub(super) const fn end(&self) -> u64 {
         self.at + self.held_bytes
+    }
+
+    /// The offset up to which nothing more is to come: what is before it is in the log, or lost.
+    pub(super) const fn recorded(&self) -> u64 {
+        self.at
     }
 
     /// The size that the following bytes are drawn for.
@@ -111,12 +123,14 @@ impl LogWriter {
     /// becomes a hole.
     pub(super) fn append(&mut self, stream: Stream, bytes: &[u8], at: Timestamp, now: Instant) {
         self.retry(now);
-        let kept = if self.held.is_empty() && self.retry_at.is_none() {
+        let kept = if self.held.is_empty() && self.retry_at.is_none() && !self.removed {
             self.keep_or_wait(stream, bytes, at, now)
         } else {
             0
         };
-        if kept < bytes.len() {
+        if kept < bytes.len() && self.removed {
+            self.lose((bytes.len() - kept) as u64);
+        } else if kept < bytes.len() {
             self.hold(Held { stream, at, bytes: bytes[kept..].to_vec() });
         }
     }
@@ -154,6 +168,11 @@ impl LogWriter {
                 let rest = held.bytes[kept..].to_vec();
                 self.held_bytes += rest.len() as u64;
                 self.held.push_front(Held { bytes: rest, ..held });
+                if self.removed {
+                    let held = std::mem::take(&mut self.held_bytes);
+                    self.lose(held);
+                    break;
+                }
                 return;
             }
         }
@@ -173,9 +192,13 @@ impl LogWriter {
         {
             let gone = oldest.bytes.len() as u64;
             self.held_bytes -= gone;
-            self.lost += gone;
-            self.at += gone;
+            self.lose(gone);
         }
+    }
+
+    const fn lose(&mut self, bytes: u64) {
+        self.lost += bytes;
+        self.at += bytes;
     }
 
     /// Writes what can be written and says how much that was; when it was not all, the disk is left alone
@@ -187,8 +210,12 @@ impl LogWriter {
         let kept = self.keep(stream, bytes, at);
         self.at += kept as u64;
         if kept < bytes.len() {
-            self.retry_at = Some(now + RETRY_AFTER);
+            self.removed = rustix::fs::fstat(&self.folder).is_ok_and(|folder| folder.st_nlink == 0);
+            self.retry_at = Some(now + self.pause).filter(|_| !self.removed);
+            self.pause = (self.pause * 2).min(SLOWEST_RETRY);
             self.close_segment();
+        } else {
+            self.pause = RETRY_AFTER;
         }
         kept
     }

@@ -29,6 +29,7 @@ mod e2e_revive;
 mod e2e_screens;
 mod e2e_sessions;
 mod embed;
+mod keeper_crowd;
 mod keeper_group;
 mod keeper_paste;
 mod keeper_run;
