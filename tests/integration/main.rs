@@ -30,6 +30,7 @@ mod e2e_screens;
 mod e2e_sessions;
 mod embed;
 mod keeper_crowd;
+mod keeper_example;
 mod keeper_group;
 mod keeper_paste;
 mod keeper_run;
