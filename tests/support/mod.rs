@@ -6,5 +6,6 @@ pub mod git;
 pub mod server;
 pub mod stage;
 pub mod task;
+pub mod tmux;
 pub mod tty;
 pub mod work;
