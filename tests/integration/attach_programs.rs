@@ -124,3 +124,24 @@ fn a_shell_has_its_jobs_keys_and_sizes() {
     drop(tmux);
     scene.ok(&["cleanup", "a"]);
 }
+
+#[test]
+fn htop_is_drawn_again() {
+    if !is_there("tmux") || !is_there("htop") {
+        return;
+    }
+    let scene = Scene::new();
+    scene.create("a");
+    let tmux = Tmux::new(&scene);
+    tmux.start("one", 100, 30, &scene.repo(), &format!("lanes attach a --new -- htop -d 100; {AGAIN}"));
+    tmux.until_shown("one", "F10");
+    tmux.keys("one", &["C-\\", "d"]);
+    // That is after the other screen was left.
+    until("somebody comes again", || scene.path().join("user/again").exists());
+    tmux.until_shown("one", "F10");
+    tmux.keys("one", &["F10"]);
+    let modes = "#{alternate_on} #{mouse_any_flag}";
+    until("it has ended", || tmux.ask("one", modes) == "0 0");
+    drop(tmux);
+    scene.ok(&["cleanup", "a", "--force"]);
+}

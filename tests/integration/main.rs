@@ -4,6 +4,7 @@
 mod support;
 
 mod api_resilient;
+mod attach_faults;
 mod attach_programs;
 mod cli_attach;
 mod cli_exec;

@@ -21,6 +21,20 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn new() -> Self {
+        let terminal = Self::unread();
+        let (mut from, drawn) = (terminal.main.try_clone().expect("clones"), terminal.drawn.clone());
+        // Ends when the last descriptor of the other side is closed.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                drawn.lock().expect("no panic").extend_from_slice(&buffer[..n]);
+            }
+        });
+        terminal
+    }
+
+    /// One that nobody reads.
+    pub fn unread() -> Self {
         let main =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
         grantpt(&main).expect("grants");
@@ -30,14 +44,6 @@ impl Terminal {
         let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).expect("opens");
         let terminal = Self { main: File::from(main), slave, drawn: Arc::default() };
         terminal.resize(80, 24);
-        let (mut from, drawn) = (terminal.main.try_clone().expect("clones"), terminal.drawn.clone());
-        // Ends when the last descriptor of the other side is closed.
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = from.read(&mut buffer) {
-                drawn.lock().expect("no panic").extend_from_slice(&buffer[..n]);
-            }
-        });
         terminal
     }
 
