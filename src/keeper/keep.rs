@@ -31,7 +31,8 @@ use crate::pty::Terminal;
 pub(super) const READ_BYTES: usize = 16 << 10;
 /// So many clients at once; more are turned away. Every attached window and follower is one.
 const MAX_CLIENTS: usize = 64;
-/// How long a keeper that would leave waits for attached clients to take the end of the output.
+/// How long a keeper that would leave waits for attached clients to take the end of the output; a tenth of
+/// it when its tree was ended, and somebody waits for that.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a pipe or terminal can hold when its command ends: read on until here without waiting, no
 /// further, because descendants may write for ever.
@@ -70,6 +71,8 @@ pub(super) struct Keep {
     pub(super) asked_size: Option<(u16, u16)>,
     /// How many clients are attached.
     pub(super) attached: u64,
+    /// True when somebody asked for the end of the tree.
+    pub(super) hurried: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -107,7 +110,8 @@ impl Keep {
 
     /// Sends those who are attached what they have not got yet, as long as they take it.
     fn say_the_rest(&mut self) {
-        let deadline = Instant::now() + LAST_WORDS;
+        let patience = if self.hurried { LAST_WORDS / 10 } else { LAST_WORDS };
+        let deadline = Instant::now() + patience;
         // Only these: nobody is let in any more, and nothing is read but what they acknowledge.
         loop {
             self.tell();
@@ -382,6 +386,7 @@ impl Keep {
 
     /// Begins to end the tree, or hastens it.
     pub(super) fn end_tree(&mut self, grace: Duration) {
+        self.hurried = true;
         let now = Instant::now();
         match self.ending.as_mut() {
             Some(ending) => ending.hasten(now, grace),

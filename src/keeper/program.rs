@@ -270,6 +270,7 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         settled: None,
         asked_size: None,
         attached: 0,
+        hurried: false,
         spec,
     })
 }

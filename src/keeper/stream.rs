@@ -35,6 +35,8 @@ pub(super) struct Stream {
 enum Next {
     /// A screen.
     Screen,
+    /// The rest of its drawing, and the offset it is of.
+    Drawing(std::vec::IntoIter<u8>, u64),
     /// Output from here on, straight from what is read: everything before was sent.
     Live(u64),
     /// Output from the log.
@@ -113,6 +115,15 @@ impl Stream {
                 self.begin(from, out);
                 true
             }
+            Next::Drawing(rest, start) => {
+                let piece: Vec<u8> = rest.take(MAX_OUTPUT).collect();
+                if piece.is_empty() {
+                    self.next = Next::Behind(Box::new(LogReader::open(from.log_dir, *start)));
+                } else {
+                    Reply::Draw(piece).encode(0, out);
+                }
+                true
+            }
             Next::Live(at) if *at < from.end => {
                 self.next = Next::Behind(Box::new(LogReader::open(from.log_dir, *at)));
                 true
@@ -149,24 +160,24 @@ impl Stream {
     /// A fresh screen: what a checkpoint has drawn, or nothing where the log is begun near its end.
     fn begin(&mut self, from: &Feed<'_>, out: &mut Vec<u8>) {
         let checkpoint = Checkpoint::read(from.log_dir).filter(|found| found.offset <= from.end);
-        let start = match checkpoint {
-            Some(Checkpoint { offset, cols, rows, drawing }) => {
-                Reply::Screen { offset, cols, rows }.encode(0, out);
-                for piece in drawing.chunks(MAX_OUTPUT) {
-                    Reply::Draw(piece.to_vec()).encode(0, out);
-                }
-                offset
-            }
+        let (offset, (cols, rows), drawing) = match checkpoint {
+            Some(found) => (found.offset, (found.cols, found.rows), found.drawing),
             None => {
-                let first = LogReader::open(from.log_dir, 0).bounds().map_or(0, |(first, _end)| first);
+                let mut log = LogReader::open(from.log_dir, 0);
+                let first = log.bounds().map_or(0, |(first, _end)| first);
                 let offset = from.end.saturating_sub(NEAR).max(first).min(from.end);
-                let (cols, rows) = from.size;
-                Reply::Screen { offset, cols, rows }.encode(0, out);
-                offset
+                // What was drawn for another size is drawn for it again.
+                log = LogReader::open(from.log_dir, offset);
+                let size = match log.read_at_most(1) {
+                    Ok(Some(Piece::Chunk(chunk))) => chunk.size,
+                    Ok(Some(Piece::Gap { .. }) | None) | Err(_) => from.size,
+                };
+                (offset, size, Vec::new())
             }
         };
-        self.acknowledged = self.acknowledged.max(start);
-        self.next = Next::Behind(Box::new(LogReader::open(from.log_dir, start)));
+        Reply::Screen { offset, cols, rows }.encode(0, out);
+        self.acknowledged = self.acknowledged.max(offset);
+        self.next = Next::Drawing(drawing.into_iter(), offset);
     }
 
     /// Moves one on that is far behind: to a screen that is newer, or over a gap.

@@ -1,12 +1,13 @@
 //! The record of a lane: its state, and the facts beside it, as they are written down.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::phase::Phase;
 use super::table::{Event, State};
+use super::tasks::Tasks;
 use crate::api::{AgentView, Guarantees, LaneView, SignalView, TaskView};
 use crate::clock::Timestamp;
 use crate::failure::{Code, Failure};
@@ -213,7 +214,7 @@ pub struct Lane {
     pub updated_at: Timestamp,
     /// Its tasks; written down on their own.
     #[serde(skip)]
-    pub tasks: BTreeMap<TaskId, Task>,
+    pub tasks: Tasks,
 }
 
 impl Lane {
@@ -242,7 +243,7 @@ impl Lane {
             history: VecDeque::new(),
             created_at: at,
             updated_at: at,
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
         }
     }
 

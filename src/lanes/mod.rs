@@ -16,6 +16,7 @@ pub mod machine;
 pub mod phase;
 mod registry;
 pub mod table;
+mod tasks;
 mod terminal;
 pub mod workspace;
 mod world;
