@@ -37,6 +37,20 @@ fn a_window_that_takes_nothing_holds_nobody_up_and_leaves_when_told() {
 }
 
 #[test]
+fn ten_megabytes_pasted_arrive_whole() {
+    let stage = Stage::new();
+    let terminal = Terminal::new();
+    let paste: Vec<u8> = (0..10_u32 << 20).map(|n| b'a' + u8::try_from(n % 23).expect("small")).collect();
+    let script =
+        format!("stty raw -echo; printf rea''dy; head -c {} > pasted; stty sane; exit 7", paste.len());
+    let mut child = terminal.start(stage.lanes(&["attach", "a", "--new", "--", "sh", "-c", &script]));
+    terminal.until_drawn("ready");
+    terminal.type_in(&paste);
+    assert_eq!(child.wait().expect("ends").code(), Some(7));
+    assert!(std::fs::read(stage.work().join("pasted")).expect("reads") == paste, "not what was pasted");
+}
+
+#[test]
 fn a_client_killed_while_it_attaches_leaves_the_terminal_to_the_next() {
     let stage = Stage::new();
     let terminal = Terminal::new();
