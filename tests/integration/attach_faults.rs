@@ -37,6 +37,21 @@ fn a_window_that_takes_nothing_holds_nobody_up_and_leaves_when_told() {
 }
 
 #[test]
+fn a_window_that_fell_behind_gets_the_screen_as_it_is() {
+    let stage = Stage::new();
+    let stalled = Terminal::unread();
+    let script = "seq 1000000; printf '\\033[?2004hthe end'; touch done; exec sleep 1000";
+    let mut child = stalled.start(stage.lanes(&["attach", "a", "--new", "--", "sh", "-c", script]));
+    until("the program has written it all", || stage.work().join("done").exists());
+    stalled.read();
+    stalled.until_drawn("the end");
+    assert!(stalled.drew("\x1b[?2004h") && stalled.drew("1000000\r\n"));
+    assert!(!stalled.drew("\n500000\r"), "history went over the screen");
+    stalled.type_in(b"\x1cd");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
 fn ten_megabytes_pasted_arrive_whole() {
     let stage = Stage::new();
     let terminal = Terminal::new();

@@ -22,7 +22,13 @@ pub struct Terminal {
 impl Terminal {
     pub fn new() -> Self {
         let terminal = Self::unread();
-        let (mut from, drawn) = (terminal.main.try_clone().expect("clones"), terminal.drawn.clone());
+        terminal.read();
+        terminal
+    }
+
+    /// Begins to read what is drawn.
+    pub fn read(&self) {
+        let (mut from, drawn) = (self.main.try_clone().expect("clones"), self.drawn.clone());
         // Ends when the last descriptor of the other side is closed.
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -30,7 +36,6 @@ impl Terminal {
                 drawn.lock().expect("no panic").extend_from_slice(&buffer[..n]);
             }
         });
-        terminal
     }
 
     /// One that nobody reads.

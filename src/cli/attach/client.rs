@@ -294,7 +294,13 @@ impl Client {
                 self.taken = offset + bytes.len() as u64;
                 self.picture.output(&bytes, self.window.drawing());
             }
-            Reply::Gap { to, .. } if current => self.taken = to,
+            Reply::Gap { to, .. } if current => {
+                self.taken = to;
+                // What is missing may have drawn or switched anything.
+                if self.picture.is_drawn() {
+                    self.refresh();
+                }
+            }
             Reply::Live(offset) if current => {
                 self.taken = self.taken.max(offset);
                 self.picture.live(self.window.drawing());

@@ -101,6 +101,11 @@ impl Picture {
         matches!(self.state, State::Viewing { changed: true, .. })
     }
 
+    /// True once the screen was drawn, and no other is on its way.
+    pub const fn is_drawn(&self) -> bool {
+        matches!(self.state, State::Passing(_) | State::Viewing { .. })
+    }
+
     /// Draws what changed.
     pub fn update(&mut self, out: &mut Vec<u8>) {
         if let State::Viewing { model, view, changed } = &mut self.state {
