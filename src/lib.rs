@@ -16,6 +16,7 @@ pub mod home;
 pub mod ids;
 pub mod keeper;
 pub mod lanes;
+mod memory;
 pub mod proc;
 pub mod pty;
 pub mod raw;

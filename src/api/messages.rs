@@ -496,6 +496,9 @@ pub struct TaskRef {
 pub struct TaskReply {
     /// The task.
     pub task: TaskView,
+    /// The name of its lane.
+    #[serde(default)]
+    pub lane_name: String,
     /// The folder of its keeper's socket.
     pub run_dir: Raw,
     /// The folder of its recorded output.

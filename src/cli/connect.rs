@@ -11,10 +11,8 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::daemon::{self, Readiness};
 use crate::failure::{Code, Failure};
-use crate::ids::LaneId;
 pub use crate::keeper::Stream;
 use crate::keeper::{Exit, ExitStatus};
-use crate::raw::Raw;
 use crate::runtime::{Options, Runtime};
 use crate::task::{self, Follow, Link, LogReader, TaskError};
 
@@ -339,16 +337,6 @@ pub fn exit_on_disk(reply: &TaskReply) -> Exit {
 /// The letters that a terminal showed last.
 pub fn last_screen(reply: &TaskReply) -> Result<String, Failure> {
     Ok(task::rebuild(reply.log_dir.as_path(), u64::MAX)?.model.text())
-}
-
-/// What a lane is called: its id when nobody can be asked.
-pub async fn lane_name(at: &Environment, lane: LaneId) -> String {
-    let words = api::LaneRef { lane: Raw::from(lane.to_string()), cwd: Raw::from(at.cwd.as_path()) };
-    match Daemon::running(at).await {
-        Ok(Some(daemon)) => daemon.call::<api::LaneGet>(words).await.map(|reply| reply.lane.name),
-        Ok(None) | Err(_) => Ok(lane.to_string()),
-    }
-    .unwrap_or_else(|_closed_meanwhile| lane.to_string())
 }
 
 /// Connects to the keeper; `None` when it has gone.

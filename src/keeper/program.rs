@@ -23,6 +23,7 @@ use super::tree::Tree;
 use crate::clock;
 use crate::failure::Failure;
 use crate::ids::TaskId;
+use crate::memory;
 use crate::proc;
 
 /// The first argument of a keeper; the task's id is the second and last.
@@ -56,6 +57,7 @@ pub fn main_if_invoked() {
 }
 
 fn main(id: TaskId) -> i32 {
+    memory::stay_small();
     let started = set_up().and_then(|(signals, umask)| {
         let spec = read_spec(id)?;
         start(spec, Place::Program { signals, umask })
@@ -67,6 +69,7 @@ fn main(id: TaskId) -> i32 {
     answer(&result);
     let code = i32::from(keep.is_none());
     if let Some(keep) = keep {
+        memory::trim();
         keep.run();
     }
     code
@@ -242,6 +245,8 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
     if let Shape::Terminal { cols, rows } = spec.shape {
         log.resized(cols, rows, clock::now());
     }
+    // What the command was told is its own from here on; there is one of us for each.
+    let spec = Spec { argv: Vec::new(), env: Vec::new(), ..spec };
     let input_open = spawned.terminal.is_some() || spawned.input.is_some();
     let timeout = spec.timeout_ms.map(Duration::from_millis);
     Ok(Keep {

@@ -10,7 +10,7 @@ use super::keep::Keep;
 use super::protocol::{
     Attach, FRESH, Frame, Greeting, MAX_LISTED, Member, Refusal, Reply, Report, Request, State, VERSIONS,
 };
-use super::stream::Stream;
+use super::stream::{NEAR, Stream};
 use super::watch::Watch;
 use crate::clock;
 use crate::pty::Size;
@@ -193,8 +193,11 @@ impl Keep {
         let size = self.terminal.as_ref().map(crate::pty::Terminal::size);
         if let Some(size) = size.filter(|_| has_window && !asked.read_only) {
             stream.claimed = self.next_claim();
-            // The kernel tells nobody of a size that was set already; who comes wants to see all of it.
-            if (size.cols(), size.rows()) == stream.window {
+            // The kernel tells nobody of a size that was set already, and what is drawn from the middle of a
+            // long log may miss something. One that has just begun is drawn from its first byte, and what
+            // it says first must stay.
+            let from_the_middle = stream.claimed > 1 || self.log.end() > NEAR;
+            if from_the_middle && (size.cols(), size.rows()) == stream.window {
                 let _nobody_there = self.signal(Signal::WINCH.as_raw());
             }
         }

@@ -14,7 +14,7 @@ const MAX_BUFFERED: usize = 64 << 10;
 const FAR: u64 = 4 << 20;
 /// Where it is moved to without a checkpoint, and where a fresh stream without one begins: so far before
 /// the end.
-const NEAR: u64 = 1 << 20;
+pub(super) const NEAR: u64 = 1 << 20;
 
 /// One attached client's stream.
 pub(super) struct Stream {

@@ -124,9 +124,9 @@ impl Owner {
             agent,
             detached: asked.detached,
         };
-        let (_lane, task) =
+        let (lane, task) =
             self.start_command(&asked.lane, TaskKind::Run, asked.command, options, context).await?;
-        Ok(reply(&task, true))
+        Ok(reply(&lane, &task, true))
     }
 
     /// `task.beat`.
@@ -161,24 +161,24 @@ impl Owner {
             self.live.came_with(&lane, env);
         }
         if let Some(text) = &asked.terminal {
-            let (_lane, task) = self.task(text, Some(&asked.lane)).await?;
-            return Ok(reply(&task, false));
+            let (lane, task) = self.task(text, Some(&asked.lane)).await?;
+            return Ok(reply(&lane, &task, false));
         }
         if !asked.new
             && asked.command.argv.is_empty()
             && let Some(task) = terminal(&lane)
         {
-            return Ok(reply(task, false));
+            return Ok(reply(&lane, task, false));
         }
-        let (_lane, task) =
+        let (lane, task) =
             self.start_task(&handle, TaskKind::Terminal, asked.command, Options::default(), context).await?;
-        Ok(reply(&task, true))
+        Ok(reply(&lane, &task, true))
     }
 
     /// `task.get`.
     pub(super) async fn task_get(&self, asked: TaskRef, _context: Context) -> Result<TaskReply, Failure> {
-        let (_lane, task) = self.task(&asked.task, asked.lane.as_ref()).await?;
-        Ok(reply(&task, false))
+        let (lane, task) = self.task(&asked.task, asked.lane.as_ref()).await?;
+        Ok(reply(&lane, &task, false))
     }
 
     /// `task.input`.
@@ -262,7 +262,7 @@ impl Owner {
         let (lane, task) = self.task(&asked.task, asked.lane.as_ref()).await?;
         self.guard(&context, Some(&lane), "end a task of")?;
         if task.stage == Stage::Ended {
-            return Ok(reply(&task, false));
+            return Ok(reply(&lane, &task, false));
         }
         self.note(&lane, Event::Signalled(task.id, sent_as(libc::SIGTERM, None)), context).await;
         self.live.stop_task(&lane, &task).await?;
@@ -274,7 +274,7 @@ impl Owner {
             }
             None => task,
         };
-        Ok(reply(&task, false))
+        Ok(reply(&lane, &task, false))
     }
 
     /// `task.logs`.
@@ -326,8 +326,14 @@ const NOTICE_WAIT: Duration = Duration::from_secs(5);
 /// How long `task.kill` waits for the end to be written down, beyond every grace.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-fn reply(task: &Task, started: bool) -> TaskReply {
-    TaskReply { task: task.view(), run_dir: task.run_dir.clone(), log_dir: task.log_dir.clone(), started }
+fn reply(lane: &Lane, task: &Task, started: bool) -> TaskReply {
+    TaskReply {
+        task: task.view(),
+        lane_name: lane.name().to_owned(),
+        run_dir: task.run_dir.clone(),
+        log_dir: task.log_dir.clone(),
+        started,
+    }
 }
 
 /// The lane's terminal: the live one that was asked for last.

@@ -51,7 +51,6 @@ struct News {
     offset: u64,
     exit: Option<Exit>,
     rooms: u64,
-    leave: bool,
     gone: bool,
 }
 
@@ -179,15 +178,6 @@ impl Link {
     /// When the keeper is gone, does not answer, or is too old to know it.
     pub async fn detach_clients(&self) -> Result<(), TaskError> {
         self.done(Request::DetachClients).await
-    }
-
-    /// Resolves when somebody asked this subscriber to leave; never without a subscription, nor once the
-    /// keeper is gone.
-    pub async fn asked_to_leave(&self) {
-        let mut news = self.news.clone();
-        if news.wait_for(|n| n.leave).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 
     /// Notices of output after `from`, and of the end.
@@ -335,7 +325,6 @@ impl Wire {
                 }
                 Ok(Some(Reply::Exited(exit))) => news.send_modify(|n| n.exit = Some(exit)),
                 Ok(Some(Reply::Room)) => news.send_modify(|n| n.rooms += 1),
-                Ok(Some(Reply::Leave)) => news.send_modify(|n| n.leave = true),
                 Ok(Some(reply)) => {
                     if let Some(answer) = self.waiting.remove(&frame.id) {
                         let _asker_left = answer.send(reply);

@@ -114,7 +114,12 @@ async fn an_attach_of_the_same_size_has_the_program_paint_again() {
     bench.start(&spec).await;
     read_until(&spec, "ready").await;
     let mut one = Attached::fresh(spec.run_dir.as_path(), 80, 24);
-    one.until_text("painted");
+    one.until("live", |seen| seen.live);
+    let mut two = Attached::fresh(spec.run_dir.as_path(), 80, 24);
+    two.until_text("painted");
+    // The first drew it from its first byte: it had nothing to be painted again.
+    let all = read_until(&spec, "painted").await;
+    assert_eq!(all.matches("painted").count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

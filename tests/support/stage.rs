@@ -199,7 +199,7 @@ impl Inner {
             exit: None,
             descendants: Vec::new(),
         };
-        let reply = TaskReply { task, run_dir, log_dir, started: true };
+        let reply = TaskReply { task, lane_name: "a".into(), run_dir, log_dir, started: true };
         self.tasks.lock().expect("no panic").push(reply.clone());
         Ok(reply)
     }

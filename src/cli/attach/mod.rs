@@ -84,12 +84,12 @@ pub async fn connect(session: &Session, reply: &TaskReply, read_only: bool) -> R
     };
     match end {
         End::Detached => {
-            let name = connect::lane_name(&session.at, reply.task.lane_id).await;
+            let name = &reply.lane_name;
             session.output.note(&format!("detached; back with `lanes attach {name}`"));
             Ok(0)
         }
         End::ToldToLeave => {
-            let name = connect::lane_name(&session.at, reply.task.lane_id).await;
+            let name = &reply.lane_name;
             session.output.note(&format!("detached by `lanes detach`; back with `lanes attach {name}`"));
             Ok(0)
         }

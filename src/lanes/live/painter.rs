@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::failure::{Code, Failure};
 use crate::keeper::Checkpoint;
+use crate::memory;
 use crate::raw::Raw;
 use crate::task;
 
@@ -86,7 +87,11 @@ fn stopped() -> Failure {
 fn work(queue: &Receiver<Job>) {
     // On Linux this is of the thread that asks, not of the process.
     let _only_politeness = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-    while let Ok(job) = queue.recv() {
+    while let Ok(job) = queue.try_recv().or_else(|_nothing_waits| {
+        // A screen is some hundred KiB, and the next may be long to come.
+        memory::trim();
+        queue.recv()
+    }) {
         match job {
             Job::Paint(log_dir, answer) if !answer.is_closed() => {
                 let _asker_left = answer.send(paint(log_dir.as_path()));

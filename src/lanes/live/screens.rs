@@ -105,12 +105,18 @@ impl Shared {
         ended: impl Future<Output = Exit>,
     ) -> Exit {
         let Shape::Terminal { cols, rows } = task.shape else { return ended.await };
-        let (mut ended, mut watched) = (pin!(ended), pin!(self.watch_screen(task, tell, (cols, rows))));
-        let exit = tokio::select! {
-            exit = &mut ended => exit,
-            () = &mut watched => return ended.await,
+        let exit = {
+            let (mut ended, mut watched) = (pin!(ended), pin!(self.watch_screen(task, tell, (cols, rows))));
+            tokio::select! {
+                exit = &mut ended => {
+                    let _said_nothing_more = timeout(LAST_WORDS, watched).await;
+                    exit
+                }
+                () = &mut watched => ended.await,
+            }
         };
-        let _said_nothing_more = timeout(LAST_WORDS, watched).await;
+        let writes = vec![Write::remove(Table::Meta, key(task))];
+        let _found_by_nobody = self.bus.commit(Batch { events: Vec::new(), writes }).await;
         exit
     }
 
@@ -131,8 +137,6 @@ impl Shared {
             }
             tokio::time::sleep(RECONNECT).await;
         }
-        let writes = vec![Write::remove(Table::Meta, key(task))];
-        let _found_by_nobody = self.bus.commit(Batch { events: Vec::new(), writes }).await;
     }
 
     /// Watches over one connection; true when the command has ended.
