@@ -101,9 +101,8 @@ impl From<KeeperError> for Failure {
             KeeperError::NoCommand | KeeperError::NulByte | KeeperError::Size { .. } => {
                 Self::new(Code::ValidationError, message)
             }
-            KeeperError::Enter { .. } => {
-                Self::new(Code::Io, message).hint("the lane's folder is gone; `lanes doctor` tells more")
-            }
+            KeeperError::Enter { .. } => Self::new(Code::Io, message)
+                .hint("the lane's folder is gone: bring it back, or close the lane with `lanes cleanup`"),
             KeeperError::Spawn { source, .. } => spawn(message, source.raw_os_error()),
             KeeperError::ReadSpec(_)
             | KeeperError::ParseSpec(_)

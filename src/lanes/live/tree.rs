@@ -70,6 +70,9 @@ impl Shared {
     /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,
     /// whose files are nowhere else any more.
     async fn undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
+        // A set-up command had its group.
+        self.forget_groups(lane.id).await;
+        self.forget_agent(lane.id);
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;
         let Some(from) = lane.restored_from else {
@@ -87,8 +90,6 @@ impl Shared {
     pub(super) async fn stop_and_undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
         let config = self.config(lane).await;
         self.stop_all(lane, &config, &Context::new(Actor::lanes())).await?;
-        self.forget_groups(lane.id).await;
-        self.forget_agent(lane.id);
         self.undo(lane).await
     }
 }
