@@ -133,7 +133,7 @@ async fn a_server_of_another_user_is_not_talked_to() {
     set_mode(folder.path(), 0o755);
     set_mode(&home, 0o777);
     let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); \
-                  print('up', flush=True); sys.stdin.read()";
+                  print('up', end='', flush=True); sys.stdin.read()";
     let mut python = Command::new("python3");
     python.args(["-c", script]).arg(home.join("daemon.sock")).uid(65_534).gid(65_534).current_dir("/");
     let mut server = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python runs");

@@ -19,8 +19,9 @@ use crate::task::{TaskError, Watcher};
 
 /// So much output after one drawing the next is made: what a client that comes has to read at most.
 const PAINT_BYTES: u64 = 128 << 10;
-/// Between two drawings of one terminal.
-const PAINT_PAUSE: Duration = Duration::from_secs(1);
+/// Between two drawings of one terminal: of a flood each takes some 60 ms, behind everything else, and who
+/// attaches to it a moment later has little to read.
+const PAINT_PAUSE: Duration = Duration::from_millis(250);
 /// Between two batches of what a program said: one that says a lot fills the store with it.
 const TELL_PAUSE: Duration = Duration::from_millis(250);
 /// What waits to be told; the oldest is dropped.
