@@ -99,8 +99,22 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for process in self.marked() {
-            lanes::keeper::signal(&process, &[rustix::process::Signal::KILL]);
+        let runs = std::fs::read_dir(self.home().join("run")).into_iter().flatten().flatten();
+        let keepers: Vec<_> = runs
+            .filter_map(|run| lanes::task::read_identity(&run.path()))
+            .filter(|task| task.keeper_pid != std::process::id())
+            .collect();
+        // A keeper writes down how its command ended before it leaves: the folder goes after that.
+        let begun = std::time::Instant::now();
+        loop {
+            for process in self.marked() {
+                lanes::keeper::signal(&process, &[rustix::process::Signal::KILL]);
+            }
+            let living = keepers.iter().any(lanes::task::keeper_alive);
+            if (!living && self.marked().is_empty()) || begun.elapsed() > PATIENCE / 6 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
