@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::e2e::Scene;
+use crate::support::git::executable;
 use crate::support::stage::until;
 
 const LINES: usize = 60_000;
@@ -103,8 +104,7 @@ fn install(program: &Path, to: &Path, build: &str) {
     bytes.extend_from_slice(build.as_bytes());
     let fresh = to.with_extension(build);
     std::fs::write(&fresh, bytes).expect("writes");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&fresh, mode).expect("permissions");
+    executable(&fresh);
     std::fs::rename(&fresh, to).expect("renames");
 }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::git::write;
+use super::git::{executable, write};
 use super::stage::until;
 
 /// A folder with a user, a repository and a state folder of its own. When dropped, the daemon is stopped
@@ -252,7 +252,7 @@ impl Scene {
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.real.join("scripts").join(name);
         write(&path, text);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        executable(&path);
         path
     }
 

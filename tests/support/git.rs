@@ -144,9 +144,14 @@ pub fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("a file");
 }
 
-/// Makes a file executable.
+/// Makes a file executable, as a copy that another process wrote: a child that another test starts just
+/// now may still hold what we wrote open, and what is open for writing cannot be started.
 pub fn executable(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let copy = path.with_extension("copy");
+    let copied = Command::new("cp").arg("-p").arg(path).arg(&copy).status().expect("cp runs");
+    assert!(copied.success());
+    std::fs::rename(copy, path).expect("renames");
 }
 
 /// True when this process may mount.
