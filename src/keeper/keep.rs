@@ -101,7 +101,7 @@ impl Keep {
         }
         self.drain(&mut buffer);
         self.log.retry_last();
-        self.say_the_rest();
+        self.say_the_rest(&mut buffer);
         files::remove_socket(&self.run_dir);
         if let Some(kill) = &self.identity.groups.kill {
             group::remove(kill.as_path());
@@ -109,7 +109,7 @@ impl Keep {
     }
 
     /// Sends those who are attached what they have not got yet, as long as they take it.
-    fn say_the_rest(&mut self) {
+    fn say_the_rest(&mut self, buffer: &mut [u8]) {
         let patience = if self.hurried { LAST_WORDS / 10 } else { LAST_WORDS };
         let deadline = Instant::now() + patience;
         // Only these: nobody is let in any more, and nothing is read but what they acknowledge.
@@ -127,8 +127,7 @@ impl Keep {
                 .collect();
             let Ok(1..) = poll(&mut fds, Some(&timespec_until(deadline))) else { return };
             let ready: Vec<_> = fds.iter().map(PollFd::revents).enumerate().collect();
-            let mut buffer = vec![0; READ_BYTES];
-            self.serve(ready.into_iter().filter(|(_, flags)| !flags.is_empty()), &mut buffer);
+            self.serve(ready.into_iter().filter(|(_, flags)| !flags.is_empty()), buffer);
         }
     }
 

@@ -112,7 +112,8 @@ impl Stream {
     fn step(&mut self, from: &Feed<'_>, out: &mut Vec<u8>) -> bool {
         match &mut self.next {
             Next::Screen => {
-                self.begin(from, out);
+                let found = Checkpoint::read(from.log_dir).filter(|found| found.offset <= from.end);
+                self.begin(found, from, out);
                 true
             }
             Next::Drawing(rest, start) => {
@@ -158,8 +159,7 @@ impl Stream {
     }
 
     /// A fresh screen: what a checkpoint has drawn, or nothing where the log is begun near its end.
-    fn begin(&mut self, from: &Feed<'_>, out: &mut Vec<u8>) {
-        let checkpoint = Checkpoint::read(from.log_dir).filter(|found| found.offset <= from.end);
+    fn begin(&mut self, checkpoint: Option<Checkpoint>, from: &Feed<'_>, out: &mut Vec<u8>) {
         let (offset, (cols, rows), drawing) = match checkpoint {
             Some(found) => (found.offset, (found.cols, found.rows), found.drawing),
             None => {
@@ -182,10 +182,11 @@ impl Stream {
 
     /// Moves one on that is far behind: to a screen that is newer, or over a gap.
     fn move_on(&mut self, at: u64, from: &Feed<'_>, out: &mut Vec<u8>) {
-        let newer = Checkpoint::read(from.log_dir)
-            .is_some_and(|found| found.offset > at && from.end.saturating_sub(found.offset) <= FAR);
-        if newer {
-            return self.refresh();
+        let near = at.max(from.end - FAR)..=from.end;
+        let newer = Checkpoint::read(from.log_dir).filter(|found| near.contains(&found.offset));
+        if newer.is_some() {
+            self.told_live = false;
+            return self.begin(newer, from, out);
         }
         let to = from.end - NEAR;
         Reply::Gap { from: at, to }.encode(0, out);

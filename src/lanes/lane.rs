@@ -11,6 +11,7 @@ use super::tasks::Tasks;
 use crate::api::{AgentView, Guarantees, LaneView, SignalView, TaskView};
 use crate::clock::Timestamp;
 use crate::failure::{Code, Failure};
+use crate::home::Home;
 use crate::ids::{LaneId, TaskId, TaskKind, WorkspaceId};
 use crate::keeper::{Exit, Identity, Shape};
 use crate::raw::Raw;
@@ -131,6 +132,42 @@ pub struct Task {
 }
 
 impl Task {
+    /// The record of a task that is about to be started, of nobody in particular.
+    pub fn asked_for(
+        home: &Home,
+        id: TaskId,
+        (lane_id, workspace_id): (LaneId, WorkspaceId),
+        shape: Shape,
+        secret: String,
+        asked_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            lane_id,
+            workspace_id,
+            shape,
+            command: Vec::new(),
+            agent: None,
+            stage: Stage::Starting,
+            identity: None,
+            secret,
+            run_dir: home.run_dir(id).into(),
+            log_dir: home.log_dir(lane_id, id).into(),
+            asked_at,
+            exit: None,
+            heartbeat_ms: None,
+            phase: Phase::default(),
+            lost: None,
+            revived_as: None,
+            signals: VecDeque::new(),
+        }
+    }
+
+    /// What marks the processes of one task: nobody guesses it.
+    pub fn new_secret() -> String {
+        format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+    }
+
     /// Terminal or run.
     pub fn kind(&self) -> TaskKind {
         self.id.kind()

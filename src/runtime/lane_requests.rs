@@ -14,7 +14,7 @@ use crate::clock;
 use crate::failure::{Code, Failure};
 use crate::ids::{LaneId, SessionId, TaskKind, WorkspaceId};
 use crate::lanes::Handle;
-use crate::lanes::lane::Lane;
+use crate::lanes::lane::{Lane, Task};
 use crate::lanes::machine::Input;
 use crate::lanes::table::State;
 use crate::lanes::workspace::Workspace;
@@ -173,7 +173,7 @@ impl Owner {
             path: root.join(&name).into(),
             name,
             workspace_id: workspace.id,
-            token: secret(),
+            token: Task::new_secret(),
             home: self.home.path().into(),
             root: root.into(),
             base,
@@ -498,11 +498,6 @@ impl Owner {
 fn made_up_name(id: LaneId) -> String {
     let text = id.to_string().to_lowercase();
     format!("lane-{}", &text[text.len() - 5..])
-}
-
-/// 256 random bits in hexadecimal.
-pub(super) fn secret() -> String {
-    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 /// An agent's name: printable, short.

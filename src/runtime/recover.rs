@@ -220,29 +220,13 @@ impl Owner {
     }
 
     fn task_from(&self, identity: &crate::keeper::Identity) -> Task {
-        Task {
-            id: identity.id,
-            lane_id: identity.lane_id,
-            workspace_id: identity.workspace_id,
-            shape: match identity.id.kind() {
-                crate::ids::TaskKind::Terminal => crate::keeper::Shape::Terminal { cols: 80, rows: 24 },
-                crate::ids::TaskKind::Run => crate::keeper::Shape::Run { stdin: false },
-            },
-            command: Vec::new(),
-            agent: None,
-            stage: Stage::Starting,
-            identity: None,
-            secret: identity.secret.clone(),
-            run_dir: self.home.run_dir(identity.id).into(),
-            log_dir: self.home.log_dir(identity.lane_id, identity.id).into(),
-            asked_at: identity.started_at,
-            exit: None,
-            heartbeat_ms: None,
-            phase: Default::default(),
-            lost: None,
-            revived_as: None,
-            signals: Default::default(),
-        }
+        let shape = match identity.id.kind() {
+            crate::ids::TaskKind::Terminal => crate::keeper::Shape::Terminal { cols: 80, rows: 24 },
+            crate::ids::TaskKind::Run => crate::keeper::Shape::Run { stdin: false },
+        };
+        let place = (identity.lane_id, identity.workspace_id);
+        let secret = identity.secret.clone();
+        Task::asked_for(&self.home, identity.id, place, shape, secret, identity.started_at)
     }
 
     /// Ends a task of a lane that is closed or unknown: it carries our secret, in a folder of our home.

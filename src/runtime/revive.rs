@@ -75,6 +75,16 @@ impl Owner {
         let mut notes = Vec::new();
         for (task, recipe) in to_revive(lane) {
             let words = task.command.join(" ");
+            let Some(recipe) = recipe else {
+                // Nobody waited for a terminal on the other side; a run in the foreground had somebody.
+                if task.kind() == TaskKind::Terminal {
+                    notes.push(format!(
+                        "{} was not written down, it holds a secret: start it again: {words}",
+                        task.id
+                    ));
+                }
+                continue;
+            };
             if asked.dry_run {
                 notes.push(format!("would start {words} again"));
                 continue;
@@ -106,18 +116,6 @@ impl Owner {
             Recipe::remove(task.log_dir.as_path());
             notes.push(format!("{} runs again as {}: {words}", task.id, new.id));
         }
-        // Nobody waited for a terminal on the other side; a run in the foreground had somebody.
-        for task in ended_by_reboot(lane).filter(|task| task.kind() == TaskKind::Terminal) {
-            if Recipe::read(task.log_dir.as_path()).is_none()
-                && !notes.iter().any(|note| note.contains(&task.id.to_string()))
-            {
-                let words = task.command.join(" ");
-                notes.push(format!(
-                    "{} was not written down, it holds a secret: start it again: {words}",
-                    task.id
-                ));
-            }
-        }
         if notes.is_empty() {
             notes.push("nothing was ended by a reboot".to_owned());
         }
@@ -125,15 +123,11 @@ impl Owner {
     }
 }
 
-/// What a reboot ended and nobody has started since.
-fn to_revive(lane: &Lane) -> Vec<(Task, Recipe)> {
-    ended_by_reboot(lane)
-        .filter_map(|task| Some((task.clone(), Recipe::read(task.log_dir.as_path())?)))
-        .collect()
-}
-
-fn ended_by_reboot(lane: &Lane) -> impl Iterator<Item = &Task> {
-    lane.tasks.values().filter(|task| task.lost == Some(Lost::Reboot) && task.revived_as.is_none())
+/// What a reboot ended and nobody has started since, each with what starts it again, when that was kept.
+fn to_revive(lane: &Lane) -> Vec<(Task, Option<Recipe>)> {
+    let ended =
+        lane.tasks.values().filter(|task| task.lost == Some(Lost::Reboot) && task.revived_as.is_none());
+    ended.map(|task| (task.clone(), Recipe::read(task.log_dir.as_path()))).collect()
 }
 
 fn failed(words: crate::raw::Raw, lane: Option<&Lane>, failure: Failure) -> LaneResult {

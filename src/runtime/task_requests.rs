@@ -1,6 +1,5 @@
 //! Requests about tasks: started, typed into, signalled, read.
 
-use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,6 @@ use crate::ids::{TaskId, TaskKind};
 use crate::keeper::{Shape, Stream};
 use crate::lanes::lane::{Lane, Stage, Task};
 use crate::lanes::machine::{Input as Event, Sight};
-use crate::lanes::phase::Phase;
 use crate::lanes::{Handle, Launch};
 use crate::raw::Raw;
 use crate::task::{self, Link, Recipe, TaskError};
@@ -70,25 +68,12 @@ impl Owner {
                 Shape::Terminal { cols: size.cols, rows: size.rows }
             }
         };
+        let place = (lane.id, lane.workspace_id());
         let task = Task {
-            id,
-            lane_id: lane.id,
-            workspace_id: lane.workspace_id(),
-            shape,
             command: redact::arguments(&argv).iter().map(ToString::to_string).collect(),
             agent: options.agent,
-            stage: Stage::Starting,
-            identity: None,
-            secret: super::lane_requests::secret(),
-            run_dir: self.home.run_dir(id).into(),
-            log_dir: self.home.log_dir(lane.id, id).into(),
-            asked_at: clock::now(),
-            exit: None,
             heartbeat_ms: options.heartbeat_ms,
-            phase: Phase::default(),
-            lost: None,
-            revived_as: None,
-            signals: VecDeque::new(),
+            ..Task::asked_for(&self.home, id, place, shape, Task::new_secret(), clock::now())
         };
         // What holds a secret is written down nowhere; its user starts it again.
         let told = |words: &[Raw]| redact::arguments(words) == words;

@@ -34,25 +34,12 @@ impl Shared {
     ) -> Result<(), Failure> {
         let id = TaskId::generate(TaskKind::Run);
         let argv: Vec<Raw> = hook.argv().into_iter().map(Raw::from).collect();
+        let place = (lane.id, lane.workspace_id());
+        let shape = Shape::Run { stdin: false };
+        let secret = Task::new_secret();
         let task = Task {
-            id,
-            lane_id: lane.id,
-            workspace_id: lane.workspace_id(),
-            shape: Shape::Run { stdin: false },
             command: redacted(&argv),
-            agent: None,
-            stage: Stage::Starting,
-            identity: None,
-            secret: format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()),
-            run_dir: self.home.run_dir(id).into(),
-            log_dir: self.home.log_dir(lane.id, id).into(),
-            asked_at: clock::now(),
-            exit: None,
-            heartbeat_ms: None,
-            phase: Default::default(),
-            lost: None,
-            revived_as: None,
-            signals: Default::default(),
+            ..Task::asked_for(&self.home, id, place, shape, secret, clock::now())
         };
         let env = std::env::vars_os().map(|(key, value)| (key.into(), value.into())).collect();
         let timeout_ms = Some(u64::try_from(HOOK_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
