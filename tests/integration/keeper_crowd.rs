@@ -83,7 +83,7 @@ async fn sixty_clients_are_sent_the_same_and_those_that_never_read_cost_a_bounde
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_that_was_stopped_goes_on_where_it_was() {
     let bench = Bench::new();
-    let spec = bench.terminal("echo up; while read line; do echo got:$line; done");
+    let spec = bench.terminal("stty -echo; echo up; while read line; do echo got:$line; done");
     let keeper = bench.start(&spec).await.identity.keeper_pid;
     let mut one = Attached::fresh(spec.run_dir.as_path(), 80, 24);
     one.until_text("up");
