@@ -28,6 +28,7 @@ pub enum Code {
     NotTrusted,
     DiskLow,
     Busy,
+    SafeMode,
     DaemonDown,
     ProtocolMismatch,
     StoreNewer,
@@ -48,7 +49,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NotARepository,
         Self::NoCommits,
         Self::BaseNotFound,
@@ -67,6 +68,7 @@ impl Code {
         Self::NotTrusted,
         Self::DiskLow,
         Self::Busy,
+        Self::SafeMode,
         Self::DaemonDown,
         Self::ProtocolMismatch,
         Self::StoreNewer,

@@ -154,6 +154,7 @@ pub const fn number(code: Code) -> i64 {
         | Code::NotTrusted
         | Code::DiskLow
         | Code::Busy
+        | Code::SafeMode
         | Code::DaemonDown
         | Code::ProtocolMismatch
         | Code::StoreNewer

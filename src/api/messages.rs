@@ -292,6 +292,9 @@ pub struct List {
 pub struct LanesReply {
     /// In order of creation.
     pub lanes: Vec<LaneView>,
+    /// What holds for all of them, for people (safe mode).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// `{"lane": …}`.

@@ -12,6 +12,7 @@ pub async fn ls(session: &Session, args: LsArgs) -> Result<u8, Failure> {
     let params = List { cwd: session.cwd(), all: args.all, everywhere: args.everywhere };
     let reply = session.call::<LaneList>(params).await?;
     session.output.reply(&reply, |output, reply| {
+        output.notes(&reply.notes);
         let table = render::lanes(&reply.lanes, args.everywhere, clock::now());
         if table.is_empty() {
             output.note("no open lanes; make one with `lanes create NAME`");

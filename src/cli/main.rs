@@ -31,6 +31,7 @@ pub const fn exit_code(code: Code) -> u8 {
         | Code::SharedInUse
         | Code::NotYourLane
         | Code::NotTrusted
+        | Code::SafeMode
         | Code::DiskLow => 3,
         Code::GitTimeout | Code::Timeout => 124,
         Code::NotARepository
@@ -72,6 +73,9 @@ pub const fn default_hint(code: Code) -> Option<&'static str> {
         Code::NotTrusted => Some("see what it is and approve it with `lanes trust`"),
         Code::DiskLow => Some("free space, for example with `lanes trash empty`"),
         Code::Busy | Code::Backpressure => Some("try again in a moment"),
+        Code::SafeMode => {
+            Some("look at the log (daemon.log) and `lanes doctor`, then leave it: `lanes daemon restart`")
+        }
         Code::DaemonDown => Some("start it with `lanes daemon start`"),
         Code::ProtocolMismatch => Some("restart the daemon with `lanes daemon restart`"),
         Code::StoreNewer => Some("use the newer version of lanes that wrote it"),

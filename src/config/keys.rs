@@ -9,7 +9,7 @@ use super::model::{Backend, Config, Hook};
 use super::units;
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 32] = [
+pub const KEYS: [&str; 33] = [
     "lanes.capacity",
     "lanes.branch_prefix",
     "worktree.root",
@@ -39,6 +39,7 @@ pub const KEYS: [&str; 32] = [
     "trash.max",
     "events.keep",
     "daemon.idle_exit",
+    "daemon.crash_limit",
     "attach.detach_key",
     "git.timeout",
     "git.checkout_timeout",
@@ -100,6 +101,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
         "trash.max" => size(value, 0, 1 << 50, |n| config.trash.max = Some(n)),
         "events.keep" => span(value, HOUR, YEARS, |d| config.events.keep = d),
         "daemon.idle_exit" => span(value, SECOND, YEARS, |d| config.daemon.idle_exit = Some(d)),
+        "daemon.crash_limit" => count(value, 0, 30, |n| config.daemon.crash_limit = n),
         "attach.detach_key" => detach_key(value, |text| config.attach.detach_key = text),
         "git.timeout" => span(value, SECOND, HOUR, |d| config.git.timeout = d),
         "git.checkout_timeout" => span(value, SECOND, DAY, |d| config.git.checkout_timeout = d),

@@ -237,10 +237,18 @@ impl Default for Events {
 }
 
 /// `daemon.*`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
     /// The daemon leaves when nothing was live and nobody was there for so long.
     pub idle_exit: Option<Duration>,
+    /// After so many crashes within 60 s it starts in safe mode; 0: never.
+    pub crash_limit: u64,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { idle_exit: None, crash_limit: 3 }
+    }
 }
 
 /// `attach.*`

@@ -42,6 +42,7 @@ impl Owner {
                 return self.ensured(handle, &asked, context).await;
             }
         }
+        self.may_start()?;
         let config = self.workspaces.trusted(&workspace.repo).await?;
         let id = LaneId::generate();
         let name = asked.name.clone().unwrap_or_else(|| made_up_name(id));
@@ -203,13 +204,25 @@ impl Owner {
             lanes.sort_by_key(|lane| lane.id);
         } else {
             lanes.retain(|lane| lane.state() != State::Closed);
+            if self.safe_mode.is_some() {
+                lanes.extend(self.waiting().await?);
+                lanes.sort_by_key(|lane| lane.id);
+            }
         }
         if !asked.everywhere {
             lanes.retain(|lane| Some(lane.workspace_id()) == workspace);
         }
-        let reply = LanesReply { lanes: lanes.iter().map(|lane| self.view(lane)).collect() };
+        let notes = self.may_start().err().map(|refusal| refusal.message).into_iter().collect();
+        let reply = LanesReply { lanes: lanes.iter().map(|lane| self.view(lane)).collect(), notes };
         self.count_stale(&lanes, &context);
         Ok(reply)
+    }
+
+    /// Open lanes without an owner: what a crash cut off waits in safe mode.
+    async fn waiting(&self) -> Result<Vec<Arc<Lane>>, Failure> {
+        let mut records = self.records().await?;
+        records.retain(|lane| lane.state() != State::Closed && self.registry.get(lane.id).is_none());
+        Ok(records.into_iter().map(Arc::new).collect())
     }
 
     /// A list is answered with the numbers there are; old ones are counted again in the background, after
@@ -447,6 +460,7 @@ impl Owner {
 
     /// `lane.restore`.
     pub(super) async fn restore(&self, asked: Restore, context: Context) -> Result<LaneReply, Failure> {
+        self.may_start()?;
         let (workspace, entry) = self.trash_entry(&asked.lane, asked.cwd.as_path()).await?;
         let config = self.workspaces.config(&workspace.repo).await?;
         let name = asked.name.clone().unwrap_or_else(|| entry.order.name.clone());

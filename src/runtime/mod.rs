@@ -16,6 +16,7 @@ mod records;
 mod recover;
 mod resolve;
 mod revive;
+mod safe_mode;
 mod task_requests;
 
 pub use facade::{Events, Options, Runtime};

@@ -51,7 +51,7 @@ impl Owner {
                 home: self.home.path().into(),
                 uptime_s: self.started.elapsed().as_secs(),
                 lanes: self.registry.open() as u64,
-                safe_mode: false,
+                safe_mode: self.safe_mode.is_some(),
                 notes: self.notes.clone(),
             },
         })

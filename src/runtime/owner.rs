@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::safe_mode;
 use crate::api::{self, LaneView, Method};
 use crate::bus::{Actor, Bus, Context, Hub};
 use crate::config;
@@ -38,6 +39,8 @@ pub(crate) struct Owner {
     /// After so long without a request, an open lane's transition or a live task, the runtime ends.
     idle_exit: Option<Duration>,
     pub(super) boot_id: String,
+    /// Why nothing new is started, and nothing done without being asked.
+    pub(super) safe_mode: Option<String>,
     /// What was found when it started, for people.
     pub(super) notes: Vec<String>,
     store: Arc<Store>,
@@ -61,6 +64,12 @@ impl Owner {
             notes.push(format!(
                 "the store was damaged; it lies at {} now, and was rebuilt from what exists",
                 aside.display()
+            ));
+        }
+        let safe_mode = safe_mode::reason(lock.holder(), settings.daemon.crash_limit);
+        if let Some(reason) = &safe_mode {
+            notes.push(format!(
+                "safe mode: {reason}; nothing new is started, `lanes daemon restart` leaves it"
             ));
         }
         let store = Arc::new(store);
@@ -92,6 +101,7 @@ impl Owner {
             asked_ms: AtomicU64::new(0),
             idle_exit: settings.daemon.idle_exit,
             boot_id: crate::task::boot_id(),
+            safe_mode,
             notes,
             store,
             _lock: lock,
@@ -99,10 +109,15 @@ impl Owner {
         owner.register_all();
         let context = Context::new(Actor::lanes());
         owner.live.tidy_groups().await;
-        owner.recover(false, &context).await?;
+        if owner.safe_mode.is_some() {
+            owner.recover_safely(&context).await?;
+        } else {
+            owner.recover(false, &context).await?;
+        }
         let payload =
             json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
         owner.bus.publish(context.draft("daemon.started", payload)).await?;
+        owner.tell_safe_mode(true, &context).await?;
         owner.spawn_background();
         Ok(owner)
     }
@@ -143,8 +158,10 @@ impl Owner {
         let live = Arc::clone(&self.live);
         let stop = self.stop.clone();
         self.background.spawn(async move { live.save_in_background(stop).await });
-        let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
-        self.background.spawn(async move { expire(owner, stop).await });
+        if self.safe_mode.is_none() {
+            let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
+            self.background.spawn(async move { expire(owner, stop).await });
+        }
         if let Some(limit) = self.idle_exit {
             let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
             self.background.spawn(async move { end_when_idle(owner, stop, limit).await });
@@ -179,6 +196,9 @@ impl Owner {
         self.background.close();
         self.background.wait().await;
         let context = Context::new(Actor::lanes());
+        if let Err(failure) = self.tell_safe_mode(false, &context).await {
+            tracing::warn!(error = %failure, "the end of safe mode was not written down");
+        }
         let stopped = context.draft("daemon.stopped", json!({ "pid": std::process::id() }));
         if let Err(failure) = self.bus.publish(stopped).await {
             tracing::warn!(error = %failure, "the end was not written down");

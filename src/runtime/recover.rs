@@ -33,9 +33,28 @@ impl Owner {
         dry_run: bool,
         context: &Context,
     ) -> Result<Vec<RepairView>, Failure> {
-        let began = std::time::Instant::now();
         let (survey, found) = self.survey().await?;
         let repairs = plan(&survey);
+        self.carry_out(repairs, &found, dry_run, context).await
+    }
+
+    /// Takes up what lives, and leaves the rest for somebody who asks: one of the repairs may be what the
+    /// runtime crashes over.
+    pub(super) async fn recover_safely(self: &Arc<Self>, context: &Context) -> Result<(), Failure> {
+        let (survey, found) = self.survey().await?;
+        let mut repairs = plan(&survey);
+        repairs.retain(|(repair, _reason)| matches!(repair, Repair::Adopt(_)));
+        self.carry_out(repairs, &found, false, context).await.map(drop)
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        repairs: Vec<(Repair, String)>,
+        found: &Found,
+        dry_run: bool,
+        context: &Context,
+    ) -> Result<Vec<RepairView>, Failure> {
+        let began = std::time::Instant::now();
         if dry_run {
             return Ok(repairs
                 .into_iter()
@@ -49,7 +68,7 @@ impl Owner {
         }
         let mut views = Vec::new();
         for (repair, reason) in repairs {
-            let result = self.repair(&repair, &found, context).await;
+            let result = self.repair(&repair, found, context).await;
             if let Err(failure) = &result {
                 tracing::error!(action = repair.action(), subject = repair.subject(), error = %failure, "a repair failed");
             }

@@ -26,6 +26,7 @@ impl Owner {
         asked: ReviveParams,
         context: Context,
     ) -> Result<ResultsReply, Failure> {
+        self.may_start()?;
         let mut results = Vec::new();
         let mut handles: Vec<Handle> = Vec::new();
         if asked.all {

@@ -46,6 +46,7 @@ impl Owner {
         options: Options,
         context: Context,
     ) -> Result<(Arc<Lane>, Task), Failure> {
+        self.may_start()?;
         let lane = handle.lane();
         let id = TaskId::generate(kind);
         let env = command.env.clone().unwrap_or_else(own_environment);

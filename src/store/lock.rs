@@ -19,6 +19,10 @@ pub const LOCK_FILE: &str = "daemon.lock";
 const INTRODUCTION: Duration = Duration::from_millis(200);
 /// The lock file is a few hundred bytes; more is not ours.
 const FILE_BYTES: u64 = 4096;
+/// Crashes that lie further back are no loop any more.
+pub const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// No more crashes than this are remembered; far more than any limit on them.
+const CRASHES: usize = 32;
 
 /// Who holds the lock, by its own word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,10 @@ pub struct Holder {
     pub boot_id: String,
     /// When it took the lock.
     pub since: Timestamp,
+    /// When owners before it were found to have ended without letting go of the lock, in the last
+    /// [`CRASH_WINDOW`] before it took it; oldest first. A reboot is no crash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crashes: Vec<Timestamp>,
 }
 
 /// Why the lock was not taken.
@@ -100,9 +108,10 @@ impl OwnerLock {
     /// [`LockError::Held`] while another owner lives, also one in this process.
     pub fn acquire(home: &Path) -> Result<Self, LockError> {
         let path = home.join(LOCK_FILE);
-        let holder = ourselves()?;
+        let mut holder = ourselves()?;
         let failed = |source| LockError::Lock { path: path.clone(), source };
         let file = lock(&path)?;
+        holder.crashes = read_holder(&file).map(|before| crashes(before, &holder)).unwrap_or_default();
         let text = serde_json::to_vec(&holder).expect("invariant: a holder is JSON");
         // One write over the old text; then the rest of a longer one goes.
         file.write_all_at(&text, 0).and_then(|()| file.set_len(text.len() as u64)).map_err(failed)?;
@@ -122,6 +131,12 @@ impl OwnerLock {
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
+        // Whoever finds its name here finds an owner that crashed.
+        if !std::thread::panicking()
+            && let Err(error) = self.file.set_len(0)
+        {
+            tracing::warn!(%error, "the end of this owner will look like a crash");
+        }
         // Closing would not be enough while a child that is just being started still has the descriptor.
         let _closing_follows = self.file.flush();
         if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
@@ -130,7 +145,23 @@ impl Drop for OwnerLock {
     }
 }
 
-/// Who wrote the lock file of `home` last. Says nothing about whether it still lives: the lock does.
+/// The crashes that a new owner knows of: those of the one before it, and that one's own.
+fn crashes(before: Holder, now: &Holder) -> Vec<Timestamp> {
+    if before.boot_id != now.boot_id {
+        return Vec::new();
+    }
+    let oldest =
+        now.since.as_ms().saturating_sub(u64::try_from(CRASH_WINDOW.as_millis()).unwrap_or(u64::MAX));
+    let mut crashes = before.crashes;
+    crashes.push(now.since);
+    crashes.retain(|at| at.as_ms() >= oldest);
+    let surplus = crashes.len().saturating_sub(CRASHES);
+    crashes.drain(..surplus);
+    crashes
+}
+
+/// Who holds the lock of `home` by its file, or was killed while it did; none after an owner that let go.
+/// Says nothing about whether it still lives: the lock does.
 pub fn last_holder(home: &Path) -> Option<Holder> {
     read_holder(&open(&home.join(LOCK_FILE)).ok()?)
 }
@@ -197,5 +228,5 @@ fn ourselves() -> Result<Holder, LockError> {
         path: format!("/proc/{pid}/stat").into(),
         source: io::ErrorKind::InvalidData.into(),
     })?;
-    Ok(Holder { pid, start, boot_id: proc::boot_id(), since: clock::now() })
+    Ok(Holder { pid, start, boot_id: proc::boot_id(), since: clock::now(), crashes: Vec::new() })
 }

@@ -20,6 +20,6 @@ mod writer;
 
 pub use error::StoreError;
 pub use live::{Retention, Store};
-pub use lock::{Holder, LOCK_FILE, LockError, OwnerLock, last_holder};
+pub use lock::{CRASH_WINDOW, Holder, LOCK_FILE, LockError, OwnerLock, last_holder};
 pub use open::Opened;
 pub use schema::VERSION;

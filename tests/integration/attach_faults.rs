@@ -107,9 +107,7 @@ fn ten_ends_of_the_daemon_by_force_do_not_interrupt_a_client() {
         std::fs::write(lane.path.parent().expect("the root").join(format!("go-{round}")), "")
             .expect("writes");
         scene.ok(&["daemon", "start"]);
-        let daemon = scene.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
-        let daemon = Pid::from_raw(i32::try_from(daemon).expect("a pid")).expect("a pid");
-        kill_process(daemon, Signal::KILL).expect("signals");
+        scene.kill_daemon();
         terminal.until_drawn(&format!("\n{}\r\n", round * 6000 + 6000));
         assert!(child.try_wait().expect("asks").is_none(), "the client has gone");
     }

@@ -1,13 +1,7 @@
 //! Agents in one lane, and what a run may leave behind, through the command line.
 
-use std::process::Child;
-
 use crate::support::e2e::Scene;
 use crate::support::stage::until;
-
-fn start(scene: &Scene, args: &[&str]) -> Child {
-    scene.command(&scene.repo(), args).spawn().expect("starts")
-}
 
 /// A run that says it is up (a file of that name) and then waits for `go`.
 fn waits(name: &str) -> String {
@@ -24,7 +18,7 @@ fn a_second_agent_is_refused_until_the_lane_is_shared_and_then_both_run_at_once(
     scene.fails(&["exec", "a", "--agent", "two", "--", "true"], 3, "LANE_NOT_SHARED");
     scene.ok(&["leave", "a", "--agent", "nobody"]);
     scene.ok(&["share", "a"]);
-    let run = |agent: &str| start(&scene, &["exec", "a", "--agent", agent, "--", "sh", "-c", &waits(agent)]);
+    let run = |agent: &str| scene.start(&["exec", "a", "--agent", agent, "--", "sh", "-c", &waits(agent)]);
     let (one, two) = (run("one"), run("two"));
     until("both are up", || lane.path.join("one").exists() && lane.path.join("two").exists());
     let shown = scene.json(&["show", "a"]);
@@ -50,7 +44,7 @@ fn a_second_agent_is_refused_until_the_lane_is_shared_and_then_both_run_at_once(
 fn an_agent_that_runs_in_an_unshared_lane_keeps_the_others_out() {
     let scene = Scene::new();
     let lane = scene.create("a");
-    let one = start(&scene, &["exec", "a", "--agent", "one", "--", "sh", "-c", &waits("one")]);
+    let one = scene.start(&["exec", "a", "--agent", "one", "--", "sh", "-c", &waits("one")]);
     until("it is up", || lane.path.join("one").exists());
     scene.fails(&["exec", "a", "--agent", "two", "--", "true"], 3, "LANE_NOT_SHARED");
     scene.fails(&["join", "a", "--agent", "two"], 3, "LANE_NOT_SHARED");
@@ -66,7 +60,7 @@ fn one_run_at_a_time_in_an_unshared_lane_and_terminals_do_not_count() {
     let lane = scene.create_with(&["create", "a", "--", "sleep", "300"]);
     assert_eq!(scene.json(&["show", "a"])["lane"]["state"], "running");
     scene.sh("a", "true");
-    let first = start(&scene, &["exec", "a", "--", "sh", "-c", &waits("first")]);
+    let first = scene.start(&["exec", "a", "--", "sh", "-c", &waits("first")]);
     until("it is up", || lane.path.join("first").exists());
     scene.fails(&["exec", "a", "--", "true"], 3, "LANE_BUSY");
     scene.ok(&["share", "a"]);

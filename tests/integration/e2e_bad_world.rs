@@ -12,17 +12,6 @@ use crate::support::e2e::Scene;
 use crate::support::git::{Mounted, write};
 use crate::support::stage::until;
 
-/// Refused like this with these words, and nothing is there that was not before.
-fn check(scene: &Scene, args: &[&str], code: i32, stable: &str, words: &[&str]) {
-    let before = scene.inventory();
-    let error = scene.fails(args, code, stable);
-    let said = format!("{} | {}", error["message"], error["hint"]);
-    for word in words {
-        assert!(said.contains(word), "lanes {args:?} does not say {word:?}: {said}");
-    }
-    assert_eq!(scene.inventory(), before, "lanes {args:?} left something");
-}
-
 #[test]
 fn a_git_that_is_old_missing_odd_or_stuck_is_told_and_a_better_one_is_found() {
     let scripts = [
@@ -34,7 +23,7 @@ fn a_git_that_is_old_missing_odd_or_stuck_is_told_and_a_better_one_is_found() {
     for (script, code, stable, word) in scripts {
         let mut scene = Scene::new();
         let good = std::env::var_os("PATH").expect("a PATH");
-        write(&scene.path().join("user/.config/lanes/config.toml"), "[git]\ntimeout = \"1s\"\n");
+        scene.configure("[git]\ntimeout = \"1s\"\n");
         std::fs::create_dir_all(scene.path().join("scripts")).expect("a folder");
         if let Some(script) = script {
             let _git = scene.script("git", script);
@@ -59,12 +48,12 @@ fn a_git_that_is_old_missing_odd_or_stuck_is_told_and_a_better_one_is_found() {
 #[test]
 fn a_checkout_that_hangs_fails_or_is_refused_by_a_hook_leaves_nothing() {
     let scene = Scene::new();
-    write(&scene.path().join("user/.config/lanes/config.toml"), "[git]\ncheckout_timeout = \"1s\"\n");
+    scene.configure("[git]\ncheckout_timeout = \"1s\"\n");
     scene.write(".gitattributes", "*.slow filter=slow\n");
     scene.write("a.slow", "x\n");
     let _commit = scene.commit("slow");
     scene.git(&["config", "filter.slow.smudge", "sleep 300; cat"]);
-    check(&scene, &["create", "a"], 124, "GIT_TIMEOUT", &["did not end within 1s", "filter"]);
+    scene.refuses(&["create", "a"], 124, "GIT_TIMEOUT", &["did not end within 1s", "filter"]);
     let stuck = || {
         let mut all = lanes::proc::all().into_iter();
         let root = scene.root();
@@ -75,13 +64,12 @@ fn a_checkout_that_hangs_fails_or_is_refused_by_a_hook_leaves_nothing() {
     until("the filter has ended", || !stuck());
     scene.git(&["config", "filter.slow.smudge", "no-such-program-x"]);
     scene.git(&["config", "filter.slow.required", "true"]);
-    check(&scene, &["create", "a"], 1, "GIT_FAILED", &["no-such-program-x", "try again"]);
+    scene.refuses(&["create", "a"], 1, "GIT_FAILED", &["no-such-program-x", "try again"]);
     scene.git(&["config", "--remove-section", "filter.slow"]);
     let hook = scene.repo().join(".git/hooks/post-checkout");
     write(&hook, "#!/bin/sh\necho not here >&2\nexit 9\n");
     crate::support::git::executable(&hook);
-    check(
-        &scene,
+    scene.refuses(
         &["create", "a"],
         1,
         "GIT_FAILED",
@@ -185,10 +173,10 @@ fn a_disk_that_is_full_while_a_tree_is_made_is_told_and_nothing_is_left() {
     std::fs::set_permissions(scene.root(), std::fs::Permissions::from_mode(0o700)).expect("permissions");
     let args = ["-t", "tmpfs", "-o", "size=4m,mode=0700", "lanes"].map(OsStr::new);
     let Some(_small) = Mounted::new(&args, &scene.root()) else { return };
-    check(&scene, &["create", "a"], 3, "DISK_LOW", &["free", "lanes trash empty"]);
-    write(&scene.path().join("user/.config/lanes/config.toml"), "[disk]\nmin_free = 0\nmin_inodes = 0\n");
+    scene.refuses(&["create", "a"], 3, "DISK_LOW", &["free", "lanes trash empty"]);
+    scene.configure("[disk]\nmin_free = 0\nmin_inodes = 0\n");
     let _restarted = scene.ok(&["daemon", "restart"]);
-    check(&scene, &["create", "a"], 3, "DISK_LOW", &["a.big", "lanes trash empty"]);
+    scene.refuses(&["create", "a"], 3, "DISK_LOW", &["a.big", "lanes trash empty"]);
     let stopped = scene.stop();
     assert!(stopped.is_empty(), "{stopped:?}");
 }
@@ -213,7 +201,7 @@ fn a_home_that_cannot_be_ours_is_refused_and_odd_ones_work() {
     for (home, code, stable, word) in cases {
         for command in [&["ls"][..], &["create", "a"]] {
             let home = home.to_str().expect("text");
-            check(&scene, &[&["--home", home], command].concat(), code, stable, &[home, word, "home"]);
+            scene.refuses(&[&["--home", home], command].concat(), code, stable, &[home, word, "home"]);
         }
     }
     assert_eq!(std::fs::read_dir(&open).expect("there").count(), 0);
@@ -232,7 +220,7 @@ fn a_home_that_cannot_be_ours_is_refused_and_odd_ones_work() {
     scene.set("LANES_HOME", "");
     scene.set("XDG_STATE_HOME", "");
     scene.set("HOME", "not/absolute");
-    check(&scene, &["ls"], 1, "IO", &["neither HOME nor XDG_STATE_HOME", "LANES_HOME"]);
+    scene.refuses(&["ls"], 1, "IO", &["neither HOME nor XDG_STATE_HOME", "LANES_HOME"]);
     scene.set("LANES_HOME", normal);
 }
 
@@ -244,8 +232,8 @@ fn a_store_of_a_newer_version_is_left_alone_and_a_damaged_one_is_rebuilt_around_
     let _stopped = scene.ok(&["daemon", "stop"]);
     let store = scene.home().join("lanes.db");
     set_schema(&store, 999);
-    check(&scene, &["ls"], 1, "STORE_NEWER", &["999", "newer version", "--home"]);
-    check(&scene, &["create", "b"], 1, "STORE_NEWER", &["999"]);
+    scene.refuses(&["ls"], 1, "STORE_NEWER", &["999", "newer version", "--home"]);
+    scene.refuses(&["create", "b"], 1, "STORE_NEWER", &["999"]);
     set_schema(&store, 1);
     assert_eq!(scene.json(&["ls"])["lanes"][0]["state"], "running");
     let _stopped = scene.ok(&["daemon", "stop"]);

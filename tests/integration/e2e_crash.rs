@@ -3,30 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Child;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::e2e::Scene;
 use crate::support::stage::until;
-
-fn start(scene: &Scene, args: &[&str]) -> Child {
-    scene.command(&scene.repo(), args).spawn().expect("starts")
-}
-
-fn daemon(scene: &Scene) -> Pid {
-    let pid = scene.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
-    Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid")
-}
-
-/// Ends the daemon by force and waits until it has gone.
-fn kill_daemon(scene: &Scene) -> Pid {
-    let pid = daemon(scene);
-    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
-    kill_process(pid, Signal::KILL).expect("signals");
-    let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    let _ended = rustix::event::poll(&mut fds, None);
-    pid
-}
 
 fn tasks(scene: &Scene, lane: &str) -> BTreeSet<(String, u64, u64)> {
     let shown = scene.json(&["show", lane]);
@@ -43,7 +23,7 @@ fn runs_and_terminals_outlive_the_daemon_and_are_taken_up_again() {
     let lane = scene.create_with(&["create", "a", "--", "sh", "-c", "read line; echo typed $line; exit 9"]);
     let script = "i=0; while ! test -e go; do i=$((i+1)); echo line $i; sleep 0.01; done; \
                   seq 1 50000; echo last $i; exit 7";
-    let mut run = start(&scene, &["exec", "a", "--", "sh", "-c", script]);
+    let mut run = scene.start(&["exec", "a", "--", "sh", "-c", script]);
     let mut output = run.stdout.take().expect("piped");
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -52,12 +32,12 @@ fn runs_and_terminals_outlive_the_daemon_and_are_taken_up_again() {
     });
     until("both are live", || tasks_live(&scene) == 2);
     let before = tasks(&scene, "a");
-    let waiter = start(&scene, &["wait", "a", "--until", "exit"]);
-    kill_daemon(&scene);
+    let waiter = scene.start(&["wait", "a", "--until", "exit"]);
+    scene.kill_daemon();
     // While nobody decides, work goes on: the run's output is followed, and it may end now.
     scene.ok(&["daemon", "start"]);
     assert_eq!(tasks(&scene, "a"), before, "the same pids");
-    kill_daemon(&scene);
+    scene.kill_daemon();
     std::fs::write(lane.path.join("go"), "").expect("writes");
     assert_eq!(run.wait().expect("ends").code(), Some(7));
     let text = reading.join().expect("read");
@@ -124,9 +104,9 @@ fn cut_off_while_made(goes_on_before: bool) {
     scene.write("one.slow", "1\n");
     scene.commit("slow");
     scene.git(&["config", "filter.slow.smudge", &script.display().to_string()]);
-    let making = start(&scene, &["create", "a"]);
+    let making = scene.start(&["create", "a"]);
     until("the checkout waits", || reached.exists());
-    kill_daemon(&scene);
+    scene.kill_daemon();
     let output = making.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     if goes_on_before {
@@ -156,9 +136,9 @@ fn a_set_up_hook_that_was_cut_off_is_ended_and_its_lane_is_gone() {
     let script = scene.script("slow", &text);
     scene.write("lanes.toml", &format!("[hooks]\npost_create = [\"{}\"]\n", script.display()));
     scene.ok(&["trust", "--yes"]);
-    let mut making = start(&scene, &["create", "a"]);
+    let mut making = scene.start(&["create", "a"]);
     until("the hook runs", || reached.exists());
-    kill_daemon(&scene);
+    scene.kill_daemon();
     assert_eq!(making.wait().expect("ends").code(), Some(1));
     scene.ok(&["daemon", "start"]);
     until("the lane is closed", || scene.json(&["ls"])["lanes"] == serde_json::json!([]));
@@ -173,11 +153,11 @@ fn a_cleanup_that_was_cut_off_is_finished_by_the_next_daemon() {
     let lane = scene.create("a");
     std::fs::write(lane.path.join("work"), "mine\n").expect("writes");
     let script = "trap '' TERM; touch up; while :; do sleep 0.1; done";
-    let mut run = start(&scene, &["exec", "a", "--", "sh", "-c", script]);
+    let mut run = scene.start(&["exec", "a", "--", "sh", "-c", script]);
     until("the command is up", || lane.path.join("up").exists());
-    let mut cleaning = start(&scene, &["cleanup", "a"]);
+    let mut cleaning = scene.start(&["cleanup", "a"]);
     until("it is being cleaned", || scene.json(&["show", "a"])["lane"]["state"] == "cleaning");
-    kill_daemon(&scene);
+    scene.kill_daemon();
     let _told_that_the_daemon_is_down = cleaning.wait().expect("ends");
     scene.ok(&["daemon", "start"]);
     until("it is closed", || scene.json(&["show", &lane.id])["lane"]["state"] == "closed");
@@ -191,16 +171,17 @@ fn a_cleanup_that_was_cut_off_is_finished_by_the_next_daemon() {
 #[test]
 fn many_cleanups_that_were_cut_off_anywhere_are_finished() {
     let scene = Scene::new();
+    scene.may_crash();
     let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
     for name in &names {
         let lane = scene.create(name);
         std::fs::write(lane.path.join("work"), format!("{name}\n")).expect("writes");
     }
     for _round in 0..3 {
-        let mut cleaning = start(&scene, &["cleanup", "--all"]);
+        let mut cleaning = scene.start(&["cleanup", "--all"]);
         let closed = scene.events("lane.closed").len();
         until("some are closed", || scene.events("lane.closed").len() > closed || !any_open(&scene));
-        kill_daemon(&scene);
+        scene.kill_daemon();
         let _told_that_the_daemon_is_down = cleaning.wait().expect("ends");
         scene.ok(&["daemon", "start"]);
     }
@@ -228,20 +209,20 @@ fn any_open(scene: &Scene) -> bool {
 fn many_who_start_the_daemon_at_once_start_one() {
     let scene = Scene::new();
     for round in 0..2 {
-        let starts: Vec<Child> = (0..20).map(|_| start(&scene, &["--json", "daemon", "start"])).collect();
+        let starts: Vec<Child> = (0..20).map(|_| scene.start(&["--json", "daemon", "start"])).collect();
         for child in starts {
             let output = child.wait_with_output().expect("ends");
             assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         }
         let started = scene.events("daemon.started");
         assert_eq!(started.len(), round + 1);
-        let pid = daemon(&scene).as_raw_nonzero().get();
+        let pid = scene.daemon().as_raw_nonzero().get();
         assert_eq!(started[round]["payload"]["pid"], pid);
-        kill_daemon(&scene);
+        scene.kill_daemon();
     }
     // And the first commands of many, with nobody there.
     let firsts: Vec<Child> = (0..10)
-        .map(|n| start(&scene, &["create", ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][n]]))
+        .map(|n| scene.start(&["create", ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][n]]))
         .collect();
     for child in firsts {
         let output = child.wait_with_output().expect("ends");

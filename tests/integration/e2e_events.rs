@@ -12,23 +12,10 @@ use serde_json::{Value, json};
 use crate::support::e2e::Scene;
 use crate::support::stage::{PATIENCE, until};
 
-fn start(scene: &Scene, args: &[&str]) -> Child {
-    scene.command(&scene.repo(), args).spawn().expect("starts")
-}
-
 /// Everything since the beginning.
 fn all(scene: &Scene) -> Vec<Value> {
     let text = scene.ok(&["--json", "events", "--since", "0"]);
     text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
-}
-
-fn kill_daemon(scene: &Scene) {
-    let pid = scene.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
-    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
-    kill_process(pid, Signal::KILL).expect("signals");
-    let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    let _ended = rustix::event::poll(&mut fds, None);
 }
 
 /// Offsets 1 to n, and in each topic numbers from 1, without a gap.
@@ -95,7 +82,7 @@ fn twenty_commands_at_once_never_mix_and_each_is_one_chain() {
     let head = all(&scene).len();
     let script = |n: usize| format!("echo {n}; exit {n}");
     let runs: Vec<Child> = (0..20)
-        .map(|n| start(&scene, &["--json", "exec", &format!("n{n}"), "--", "sh", "-c", &script(n)]))
+        .map(|n| scene.start(&["--json", "exec", &format!("n{n}"), "--", "sh", "-c", &script(n)]))
         .collect();
     let mut tasks = BTreeSet::new();
     for (n, run) in runs.into_iter().enumerate() {
@@ -128,6 +115,7 @@ fn twenty_commands_at_once_never_mix_and_each_is_one_chain() {
 #[test]
 fn everything_is_replayed_after_a_restart_and_after_kill_9() {
     let scene = Scene::new();
+    scene.may_crash();
     scene.create("a");
     scene.create_with(&["create", "b", "--", "sleep", "300"]);
     scene.sh("a", "true");
@@ -140,16 +128,16 @@ fn everything_is_replayed_after_a_restart_and_after_kill_9() {
         if how % 2 == 0 {
             scene.ok(&["daemon", "restart"]);
         } else {
-            kill_daemon(&scene);
+            scene.kill_daemon();
         }
         let name = format!("after{how}");
         let lane = scene.create(&name);
-        let mut run = start(&scene, &["exec", &name, "--", "sh", "-c", "echo up; exec sleep 300"]);
+        let mut run = scene.start(&["exec", &name, "--", "sh", "-c", "echo up; exec sleep 300"]);
         // From its first word on, the client has its answer and needs the daemon no more.
         let mut word = [0; 3];
         run.stdout.as_mut().expect("piped").read_exact(&mut word).expect("speaks");
         if how >= 2 {
-            kill_daemon(&scene);
+            scene.kill_daemon();
         }
         scene.ok(&["cleanup", &name]);
         assert_eq!(run.wait().expect("ends").code(), Some(143));
@@ -209,7 +197,7 @@ impl Lines {
 fn a_follower_goes_on_over_a_restart_and_a_kill_without_a_hole() {
     let scene = Scene::new();
     scene.create("a");
-    let mut following = start(&scene, &["--json", "events", "--follow", "--since", "0"]);
+    let mut following = scene.start(&["--json", "events", "--follow", "--since", "0"]);
     let lines = Lines::of(following.stdout.take().expect("piped"));
     let closed = |name: &'static str| {
         move |event: &Value| event["topic"] == "lane.created" && event["payload"]["name"] == name
@@ -218,7 +206,7 @@ fn a_follower_goes_on_over_a_restart_and_a_kill_without_a_hole() {
     scene.ok(&["daemon", "restart"]);
     scene.create("b");
     seen.extend(lines.up_to(closed("b")));
-    kill_daemon(&scene);
+    scene.kill_daemon();
     scene.create("c");
     seen.extend(lines.up_to(closed("c")));
     check_whole(&seen);

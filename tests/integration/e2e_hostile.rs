@@ -7,17 +7,6 @@ use crate::support::e2e::Scene;
 use crate::support::git::write;
 use crate::support::stage::until;
 
-/// Refused like this with these words, and nothing is there that was not before.
-fn check(scene: &Scene, args: &[&str], code: i32, stable: &str, words: &[&str]) {
-    let before = scene.inventory();
-    let error = scene.fails(args, code, stable);
-    let said = format!("{} | {}", error["message"], error["hint"]);
-    for word in words {
-        assert!(said.contains(word), "lanes {args:?} does not say {word:?}: {said}");
-    }
-    assert_eq!(scene.inventory(), before, "lanes {args:?} left something");
-}
-
 #[test]
 fn a_configuration_that_is_wrong_is_refused_with_file_line_and_the_nearest_key() {
     let scene = Scene::new();
@@ -36,21 +25,20 @@ fn a_configuration_that_is_wrong_is_refused_with_file_line_and_the_nearest_key()
         for file in [&scene.repo().join("lanes.toml"), &scene.repo().join(".lanes.local.toml"), &user] {
             write(file, text);
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-            check(&scene, &["create", "a"], 2, "CONFIG_INVALID", &[words, &[name.as_str()]].concat());
+            scene.refuses(&["create", "a"], 2, "CONFIG_INVALID", &[words, &[name.as_str()]].concat());
             std::fs::remove_file(file).expect("removed");
         }
     }
     let file = scene.repo().join("lanes.toml");
     std::os::unix::fs::symlink("/etc/passwd", &file).expect("a link");
-    check(&scene, &["create", "a"], 2, "CONFIG_INVALID", &["lanes.toml", "not a regular file"]);
+    scene.refuses(&["create", "a"], 2, "CONFIG_INVALID", &["lanes.toml", "not a regular file"]);
     std::fs::remove_file(&file).expect("removed");
     std::fs::create_dir(&file).expect("a folder");
-    check(&scene, &["create", "a"], 2, "CONFIG_INVALID", &["lanes.toml", "not a regular file"]);
+    scene.refuses(&["create", "a"], 2, "CONFIG_INVALID", &["lanes.toml", "not a regular file"]);
     std::fs::remove_dir(&file).expect("removed");
     scene.write(".lanes.local.toml", "[lanes]\ncapacity = 3\n");
     scene.git(&["add", "-f", ".lanes.local.toml"]);
-    check(
-        &scene,
+    scene.refuses(
         &["create", "a"],
         2,
         "CONFIG_INVALID",
@@ -66,19 +54,19 @@ fn hooks_run_when_approved_and_again_only_when_the_change_is_approved() {
     let mark = scene.path().join("ran");
     let hook = |rest: &str| format!("[hooks]\npost_create = \"echo x >> {}; {rest}\"\n", mark.display());
     scene.write("lanes.toml", &hook("echo says why; echo on stderr >&2; exit 3"));
-    check(&scene, &["create", "a"], 3, "NOT_TRUSTED", &["hooks.post_create", "lanes trust"]);
-    check(&scene, &["trust"], 2, "VALIDATION_ERROR", &["--yes"]);
+    scene.refuses(&["create", "a"], 3, "NOT_TRUSTED", &["hooks.post_create", "lanes trust"]);
+    scene.refuses(&["trust"], 2, "VALIDATION_ERROR", &["--yes"]);
     assert!(!mark.exists());
     assert!(scene.ok(&["trust", "--yes"]).contains("says why"));
     let said = ["exit 3", "says why", "on stderr", "mend the command", "lanes logs"];
-    check(&scene, &["create", "a"], 1, "GIT_FAILED", &said);
+    scene.refuses(&["create", "a"], 1, "GIT_FAILED", &said);
     assert_eq!(std::fs::read_to_string(&mark).expect("it ran"), "x\n");
     scene.write("lanes.toml", &hook("true"));
-    check(&scene, &["create", "a"], 3, "NOT_TRUSTED", &["hooks.post_create"]);
+    scene.refuses(&["create", "a"], 3, "NOT_TRUSTED", &["hooks.post_create"]);
     let _approved = scene.ok(&["trust", "--yes"]);
     let _lane = scene.create("a");
     let _revoked = scene.ok(&["trust", "--revoke"]);
-    check(&scene, &["create", "b"], 3, "NOT_TRUSTED", &["lanes trust"]);
+    scene.refuses(&["create", "b"], 3, "NOT_TRUSTED", &["lanes trust"]);
     let _closed = scene.ok(&["cleanup", "a"]);
     scene.nothing_open();
 }
@@ -106,7 +94,7 @@ fn copied_and_linked_files_stay_inside_of_the_tree() {
     for (key, pattern, word) in refused {
         scene.write("lanes.toml", &format!("{key} = [\"{pattern}\"]\n"));
         let _approved = scene.ok(&["trust", "--yes"]);
-        check(&scene, &["create", "a"], 2, "CONFIG_INVALID", &[word, pattern, "correct"]);
+        scene.refuses(&["create", "a"], 2, "CONFIG_INVALID", &[word, pattern, "correct"]);
     }
     for patterns in ["copy = [\"dir/**\", \"dir/outside\", \"**\"]\n", ""] {
         scene.write("lanes.toml", patterns);

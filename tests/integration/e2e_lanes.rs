@@ -22,10 +22,6 @@ fn large() -> Scene {
     scene
 }
 
-fn start(scene: &Scene, args: &[&str]) -> Child {
-    scene.command(&scene.repo(), args).spawn().expect("starts")
-}
-
 /// How it ended: code, standard output, standard error.
 fn end(child: Child) -> (Option<i32>, String, String) {
     let output = child.wait_with_output().expect("ends");
@@ -36,7 +32,7 @@ fn end(child: Child) -> (Option<i32>, String, String) {
 /// Starts them all at once; every one must succeed.
 fn at_once(scene: &Scene, all: &[Vec<String>]) {
     let children: Vec<Child> =
-        all.iter().map(|args| start(scene, &args.iter().map(String::as_str).collect::<Vec<_>>())).collect();
+        all.iter().map(|args| scene.start(&args.iter().map(String::as_str).collect::<Vec<_>>())).collect();
     for (child, args) in children.into_iter().zip(all) {
         let (code, out, err) = end(child);
         assert_eq!(code, Some(0), "lanes {args:?}: {out}{err}");
@@ -125,7 +121,7 @@ fn fifty_lanes_start_at_once_from_a_remote_tracking_branch() {
 fn cleanup_does_not_wait_for_the_command_that_runs() {
     let scene = Scene::new();
     let lane = scene.create("a");
-    let run = start(&scene, &["exec", "a", "--", "sleep", "300"]);
+    let run = scene.start(&["exec", "a", "--", "sleep", "300"]);
     scene.ok(&["wait", "a", "--until", "running", "--timeout", "60s"]);
     let asked = Instant::now();
     scene.ok(&["cleanup", "a"]);
@@ -150,7 +146,7 @@ fn a_run_that_ignores_the_signal_is_ended_after_its_grace() {
     scene.write("lanes.toml", "[stop]\nrun_grace = \"1s\"\n");
     scene.create("a");
     let script = "trap '' TERM; touch up; while :; do sleep 0.1; done";
-    let run = start(&scene, &["exec", "a", "--", "sh", "-c", script]);
+    let run = scene.start(&["exec", "a", "--", "sh", "-c", script]);
     let up = scene.root().join("a/up");
     until("the command is up", || up.exists());
     let asked = Instant::now();
@@ -190,11 +186,11 @@ impl Gate {
 
 /// A lane is being made at a gate; a cleanup of it is asked for; the gate opens.
 fn cleaned_while_made(scene: &Scene, gate: &Gate) {
-    let making = start(scene, &["--json", "create", "a"]);
+    let making = scene.start(&["--json", "create", "a"]);
     gate.wait();
     assert_eq!(state(scene, "a"), "provisioning");
     let id = scene.json(&["show", "a"])["lane"]["id"].as_str().expect("an id").to_owned();
-    let cleaning = start(scene, &["cleanup", "a"]);
+    let cleaning = scene.start(&["cleanup", "a"]);
     until("the cleanup is written down", || transitions(scene, &id).len() >= 2);
     assert_eq!(state(scene, "a"), "provisioning", "it waits until the tree is whole");
     gate.open();
@@ -248,10 +244,10 @@ fn a_set_up_hook_that_fails_after_a_cleanup_was_asked_for_closes_the_lane_all_th
     let script = gate.script(&scene, "exit 5");
     scene.write("lanes.toml", &format!("[hooks]\npost_create = [\"{}\"]\n", script.display()));
     scene.ok(&["trust", "--yes"]);
-    let making = start(&scene, &["create", "a"]);
+    let making = scene.start(&["create", "a"]);
     gate.wait();
     let id = scene.json(&["show", "a"])["lane"]["id"].as_str().expect("an id").to_owned();
-    let cleaning = start(&scene, &["cleanup", "a"]);
+    let cleaning = scene.start(&["cleanup", "a"]);
     until("the cleanup is written down", || transitions(&scene, &id).len() >= 2);
     gate.open();
     assert_eq!(end(cleaning).0, Some(0));
@@ -266,14 +262,14 @@ fn two_callers_join_one_cleanup_and_a_closed_lane_stays_closed() {
     scene.write("lanes.toml", "[stop]\nrun_grace = \"3s\"\n");
     let lane = scene.create("a");
     let script = "trap '' TERM; touch up; while :; do sleep 0.1; done";
-    let run = start(&scene, &["exec", "a", "--", "sh", "-c", script]);
+    let run = scene.start(&["exec", "a", "--", "sh", "-c", script]);
     let up = scene.root().join("a/up");
     until("the command is up", || up.exists());
-    let first = start(&scene, &["cleanup", "a"]);
+    let first = scene.start(&["cleanup", "a"]);
     until("it is being cleaned", || state(&scene, "a") == "cleaning");
     scene.fails(&["exec", "a", "--", "true"], 3, "INVALID_TRANSITION");
     scene.fails(&["share", "a"], 3, "INVALID_TRANSITION");
-    let second = start(&scene, &["cleanup", "a"]);
+    let second = scene.start(&["cleanup", "a"]);
     assert_eq!((end(first).0, end(second).0), (Some(0), Some(0)));
     assert_eq!(end(run).0, Some(137));
     scene.nothing_open();

@@ -15,19 +15,6 @@ use crate::support::stage::until;
 const LINES: usize = 60_000;
 const KILLS: usize = 10;
 
-fn daemon(scene: &Scene) -> Pid {
-    let pid = scene.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
-    Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid")
-}
-
-fn kill_daemon(scene: &Scene) {
-    let pid = daemon(scene);
-    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
-    kill_process(pid, Signal::KILL).expect("signals");
-    let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    let _ended = rustix::event::poll(&mut fds, None);
-}
-
 /// Task, command and keeper of everything that is live in a lane.
 fn live(scene: &Scene, lane: &str) -> BTreeSet<(String, u64, u64)> {
     let shown = scene.json(&["show", lane]);
@@ -74,7 +61,7 @@ fn ten_ends_of_the_daemon_by_force_lose_no_line_and_end_nothing() {
         for task in ["terminal", "run"] {
             std::fs::write(signs.join(format!("{task}-{round}")), "").expect("writes");
         }
-        kill_daemon(&scene);
+        scene.kill_daemon();
         scene.ok(&["daemon", "start"]);
     }
     assert_eq!(live(&scene, "a"), before, "the same pids");

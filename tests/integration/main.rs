@@ -28,6 +28,7 @@ mod e2e_nested;
 mod e2e_phases;
 mod e2e_restore;
 mod e2e_revive;
+mod e2e_safe_mode;
 mod e2e_screens;
 mod e2e_sessions;
 mod embed;

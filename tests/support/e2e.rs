@@ -6,8 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::git::{executable, write};
@@ -179,6 +180,49 @@ impl Scene {
         );
         assert!(error["error"]["hint"].is_string(), "it does not say what to do: {error}");
         error["error"].clone()
+    }
+
+    /// Runs `lanes --json`, which must fail like this with these words in message or hint, and change nothing.
+    pub fn refuses<S: AsRef<OsStr>>(&self, args: &[S], code: i32, stable: &str, said: &[&str]) {
+        let before = self.inventory();
+        let error = self.fails(args, code, stable);
+        let text = format!("{} | {}", error["message"], error["hint"]);
+        for word in said {
+            assert!(text.contains(word), "lanes {:?} does not say {word:?}: {text}", words(args));
+        }
+        assert_eq!(self.inventory(), before, "lanes {:?} left something", words(args));
+    }
+
+    /// Starts `lanes` in the main checkout; streams are piped.
+    pub fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
+        self.command(&self.repo(), args).spawn().expect("starts")
+    }
+
+    /// The process of the daemon, which runs.
+    pub fn daemon(&self) -> Pid {
+        let pid = self.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
+        Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid")
+    }
+
+    /// Ends the daemon by force and waits until it has gone.
+    pub fn kill_daemon(&self) -> Pid {
+        let pid = self.daemon();
+        let process =
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
+        kill_process(pid, Signal::KILL).expect("signals");
+        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        let _ended = rustix::event::poll(&mut fds, None);
+        pid
+    }
+
+    /// The user's own configuration from now on; a daemon that runs has read another.
+    pub fn configure(&self, text: &str) {
+        write(&self.real.join("user/.config/lanes/config.toml"), text);
+    }
+
+    /// As many crashes as a test wants are no reason for safe mode.
+    pub fn may_crash(&self) {
+        self.configure("[daemon]\ncrash_limit = 0\n");
     }
 
     /// Makes a lane.

@@ -172,12 +172,13 @@ fn every_code_has_the_documented_exit_code() {
             "NOT_YOUR_LANE",
             "NOT_TRUSTED",
             "DISK_LOW",
-            "BUSY"
+            "BUSY",
+            "SAFE_MODE"
         ]
     );
     assert_eq!(of(124), ["GIT_TIMEOUT", "TIMEOUT"]);
     assert_eq!(of(0), Vec::<String>::new());
-    assert_eq!(of(1).len(), Code::ALL.len() - 3 - 2 - 12 - 2);
+    assert_eq!(of(1).len(), Code::ALL.len() - 3 - 2 - 13 - 2);
     let without_hint: Vec<_> = Code::ALL.into_iter().filter(|code| default_hint(*code).is_none()).collect();
     assert_eq!(without_hint, [Code::GitFailed, Code::Io, Code::HandlerError, Code::Timeout]);
 }
