@@ -80,6 +80,11 @@ impl Home {
             .map_err(|error| Failure::io(format_args!("write {}", path.display()), &error))
     }
 
+    /// True when any workspace was ever written down beside the store.
+    pub fn has_workspaces(&self) -> bool {
+        fs::read_dir(self.path.join("workspaces")).is_ok_and(|mut folder| folder.next().is_some())
+    }
+
     /// What was written by [`Home::write_workspace`]; what cannot be read is left out.
     pub fn read_workspaces<T: serde::de::DeserializeOwned>(&self) -> Vec<T> {
         let Ok(folder) = fs::read_dir(self.path.join("workspaces")) else { return Vec::new() };

@@ -58,13 +58,26 @@ impl Owner {
         let hub = Hub::new();
         let settings = config::load(None, options.user_config.as_deref(), false)?.config;
         let retention = Retention { age: settings.events.keep, ..Retention::default() };
-        let (store, opened) = Store::open_with(home.store(), hub.clone(), retention)?;
+        let stop = CancellationToken::new();
+        let (locked, leave) = (lock.place()?, stop.clone());
+        let owned = move || {
+            let ours = locked.holds();
+            if !ours {
+                tracing::error!("the state folder was taken away; this runtime leaves it to the next owner");
+                leave.cancel();
+            }
+            ours
+        };
+        let (store, opened) = Store::open_with(home.store(), hub.clone(), retention, Box::new(owned))?;
         let mut notes = Vec::new();
         if let Some(aside) = &opened.moved_aside {
             notes.push(format!(
                 "the store was damaged; it lies at {} now, and was rebuilt from what exists",
                 aside.display()
             ));
+        }
+        if opened.created && opened.moved_aside.is_none() && home.has_workspaces() {
+            notes.push("the store was not there; it was rebuilt from what exists".to_owned());
         }
         let safe_mode = safe_mode::reason(lock.holder(), settings.daemon.crash_limit);
         if let Some(reason) = &safe_mode {
@@ -96,7 +109,7 @@ impl Owner {
             live,
             workspaces,
             background: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            stop,
             started: Instant::now(),
             asked_ms: AtomicU64::new(0),
             idle_exit: settings.daemon.idle_exit,

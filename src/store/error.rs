@@ -70,6 +70,12 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// The state folder was taken away, or given to another process, while this one used it.
+    #[error("the state folder of {} is not ours any more", path.display())]
+    Disowned {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A record in the store is not JSON any more.
     #[error("could not read what the store holds at {key}: {source}")]
     Decode {
@@ -129,6 +135,9 @@ impl From<StoreError> for Failure {
             }
             StoreError::Spawn { .. } | StoreError::Decode { .. } | StoreError::Encode { .. } => {
                 failure(Code::Io)
+            }
+            StoreError::Disowned { .. } => {
+                failure(Code::DaemonDown).hint("start again: lanes that live are taken up by the next owner")
             }
             StoreError::Closed => failure(Code::DaemonDown).hint("the runtime is shutting down"),
         }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
+use super::place::Place;
 use super::readers::Readers;
 use super::reserve::Reserve;
 use super::rows::{self, Counters};
-use super::writer::{Answer, Job, Seen, Writer};
+use super::writer::{Answer, Job, Owned, Seen, Writer};
 use super::{Opened, StoreError, open};
 use crate::bus::{Batch, BoxFuture, Event, Hub, Journal, Page, Pattern, Query, Snapshot, Table, upper_bound};
 use crate::failure::Failure;
@@ -63,10 +64,11 @@ impl Store {
     /// [`StoreError::Newer`] when a newer program wrote it, [`StoreError::OpenFile`] when the file cannot be
     /// made or written, and the others of the operations that opening is made of.
     pub fn open(path: impl AsRef<Path>, hub: Hub) -> Result<(Self, Opened), StoreError> {
-        Self::open_with(path, hub, Retention::default())
+        Self::open_with(path, hub, Retention::default(), Box::new(|| true))
     }
 
-    /// As [`Store::open`], keeping what `retention` says.
+    /// As [`Store::open`], keeping what `retention` says. A store that is deleted or exchanged while it is open
+    /// is written again from what is open, as long as the folder is `owned`.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -74,6 +76,7 @@ impl Store {
         path: impl AsRef<Path>,
         hub: Hub,
         retention: Retention,
+        owned: Owned,
     ) -> Result<(Self, Opened), StoreError> {
         let path = path.as_ref();
         let (connection, opened) = open::open(path)?;
@@ -82,15 +85,27 @@ impl Store {
             attempt: "read",
             source,
         })?;
-        let readers = Arc::new(Readers::start(path)?);
         let seen = Arc::new(Seen {
             path: path.to_owned(),
             epoch: opened.epoch.clone(),
             head: AtomicU64::new(counters.head),
+            generation: AtomicU64::new(0),
         });
+        let readers = Arc::new(Readers::start(&seen)?);
+        let place =
+            Place::of(path).map_err(|source| StoreError::OpenFile { path: path.to_owned(), source })?;
         let reserve = Reserve::beside(path);
-        let writer =
-            Writer { connection, hub, seen: seen.clone(), counters, retention, reserve, age_checked: None };
+        let writer = Writer {
+            connection,
+            hub,
+            seen: seen.clone(),
+            counters,
+            retention,
+            reserve,
+            age_checked: None,
+            place,
+            owned,
+        };
         let (sender, receiver) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("lanes-store".into())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
 use crate::clock::{self, Timestamp};
 use crate::failure::{Code, Failure};
 use crate::proc;
@@ -121,6 +122,14 @@ impl OwnerLock {
     /// What the lock file says about us.
     pub fn holder(&self) -> &Holder {
         &self.holder
+    }
+
+    /// Which file is locked: as long as its name leads there, nobody else can own the folder.
+    ///
+    /// # Errors
+    /// [`LockError::Lock`] when it is gone already.
+    pub fn place(&self) -> Result<Place, LockError> {
+        Place::of(&self.path).map_err(|source| LockError::Lock { path: self.path.clone(), source })
     }
 
     /// The lock file.

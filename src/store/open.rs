@@ -7,6 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
@@ -56,10 +57,13 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     connection.pragma_update(None, "cache_size", -1024).map_err(failed)?;
+    // Emptying the log is the writer's business, also when it has gone before.
+    let _was_off =
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     Ok(connection)
 }
 
-fn open_whole(path: &Path) -> Result<(Connection, Opened), StoreError> {
+pub(super) fn open_whole(path: &Path) -> Result<(Connection, Opened), StoreError> {
     prepare_file(path)?;
     let failed = |attempt| {
         let path = path.to_owned();
@@ -177,7 +181,7 @@ fn is_headless(path: &Path) -> bool {
     length(path) == 0 && length(&with_suffix(path, "-wal")) > 0
 }
 
-fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
+pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |source| StoreError::MoveAside { path: path.to_owned(), source };
     let base = with_suffix(path, &format!(".corrupt-{}", clock::now().as_ms()));
     let free = (0..1000).map(|number| match number {

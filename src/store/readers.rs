@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::StoreError;
 use super::open::open_reader;
 use super::rows::ReadError;
+use super::writer::Seen;
 use crate::failure::Failure;
 
 /// How many reads run at once: a long replay leaves one for short questions.
@@ -30,7 +32,8 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn start(seen: &Arc<Seen>) -> Result<Self, StoreError> {
+        let path = &seen.path;
         let (sender, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         let mut threads = Vec::with_capacity(THREADS);
@@ -39,7 +42,10 @@ impl Readers {
             let receiver = receiver.clone();
             let thread = thread::Builder::new()
                 .name("lanes-reader".into())
-                .spawn(move || serve(connection, &receiver))
+                .spawn({
+                    let seen = Arc::clone(seen);
+                    move || serve(connection, &receiver, &seen)
+                })
                 .map_err(|source| StoreError::Spawn { source })?;
             threads.push(thread);
         }
@@ -96,9 +102,17 @@ impl Readers {
     }
 }
 
-fn serve(mut connection: Connection, jobs: &Mutex<Receiver<Job>>) {
+fn serve(mut connection: Connection, jobs: &Mutex<Receiver<Job>>, seen: &Seen) {
+    let mut generation = 0;
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let newest = seen.generation.load(Ordering::Acquire);
+        if newest != generation {
+            match open_reader(&seen.path) {
+                Ok(opened) => (connection, generation) = (opened, newest),
+                Err(error) => tracing::warn!(%error, "a reader stays with the store as it was"),
+            }
+        }
         match job {
             // A fault in one read is answered by its dropped sender; the thread goes on.
             Ok(job) => {

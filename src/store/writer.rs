@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::place::{Place, put_back};
 use super::reserve::Reserve;
 use super::rows::{self, Counters, Tally};
 use super::{Retention, StoreError};
@@ -41,6 +42,8 @@ pub(super) struct Seen {
     pub(super) path: PathBuf,
     pub(super) epoch: String,
     pub(super) head: AtomicU64,
+    /// How often the store was written again: readers open it anew.
+    pub(super) generation: AtomicU64,
 }
 
 pub(super) struct Writer {
@@ -51,7 +54,12 @@ pub(super) struct Writer {
     pub(super) retention: Retention,
     pub(super) reserve: Reserve,
     pub(super) age_checked: Option<Instant>,
+    pub(super) place: Place,
+    pub(super) owned: Owned,
 }
+
+/// Whether the folder of the store still is the caller's, asked when the store has gone.
+pub type Owned = Box<dyn Fn() -> bool + Send>;
 
 /// A batch with its events made.
 struct Pending {
@@ -110,7 +118,23 @@ impl Writer {
         Pending { events: batch.events.into_iter().map(make).collect(), writes: batch.writes, answer, room }
     }
 
+    /// Writes the store again when its file was deleted or exchanged; refuses when the folder has another owner.
+    fn stay(&mut self) -> Result<(), StoreError> {
+        if self.place.holds() {
+            return Ok(());
+        }
+        let path = &self.seen.path;
+        if !(self.owned)() {
+            return Err(StoreError::Disowned { path: path.clone() });
+        }
+        self.connection = put_back(&self.connection, path)?;
+        self.place = Place::of(path).map_err(|source| StoreError::OpenFile { path: path.clone(), source })?;
+        self.seen.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
     fn commit(&mut self, group: &mut [Pending]) -> Result<(), StoreError> {
+        self.stay()?;
         match self.write(group) {
             Err(error) if error.is_full() && self.reserve.release() => {
                 tracing::warn!("the disk is full; the reserve of the store was given back");

@@ -31,6 +31,7 @@ mod e2e_revive;
 mod e2e_safe_mode;
 mod e2e_screens;
 mod e2e_sessions;
+mod e2e_store;
 mod e2e_two_runtimes;
 mod embed;
 mod keeper_crowd;

@@ -141,7 +141,7 @@ async fn retention_is_told_as_a_gap_and_no_offset_or_seq_comes_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("lanes.db");
     let retention = Retention { events: 10, ..Retention::default() };
-    let (store, _opened) = Store::open_with(&path, Hub::new(), retention).expect("opened");
+    let (store, _opened) = Store::open_with(&path, Hub::new(), retention, Box::new(|| true)).expect("opened");
     for _ in 0..5 {
         let events = (0..300).map(|_| context().draft("a", json!({}))).collect();
         append(&store, events, vec![]).await.expect("written");
@@ -152,7 +152,7 @@ async fn retention_is_told_as_a_gap_and_no_offset_or_seq_comes_twice() {
     drop(store);
     // Nothing is young enough: the journal is empty, and goes on where it stopped.
     let retention = Retention { age: Duration::ZERO, ..retention };
-    let (store, opened) = Store::open_with(&path, Hub::new(), retention).expect("opened");
+    let (store, opened) = Store::open_with(&path, Hub::new(), retention, Box::new(|| true)).expect("opened");
     assert_eq!(opened.moved_aside, None);
     let page = until(&store, |page| page.events.is_empty()).await;
     assert_eq!((page.gap, page.head), (Some((1, 1500)), 1500));
