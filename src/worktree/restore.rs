@@ -20,6 +20,7 @@ use super::restore_branch::{self, Plan};
 use super::restore_index;
 use super::restore_modules;
 use super::restore_unpack;
+use super::token::found_tree;
 use super::trash::{self, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
 use super::trash_retire::{identity, rename_checked};
@@ -163,11 +164,15 @@ pub async fn roll_back(
     let _lock = lock_spot(&spot).await?;
     let Some(intent) = trash::read_record::<Restoring>(&spot.restoring())? else { return Ok(()) };
     let place = intent.order.path.to_path_buf();
-    let ours = is_there(&place)? && identity(&place)? == (intent.dev, intent.ino);
-    if ours && intent.from_archive {
-        let _gone = remove_tree(&place, Some((intent.dev, intent.ino)))?;
-    } else if ours {
-        rename_checked(&place, &spot.tree(), (intent.dev, intent.ino))?;
+    if is_there(&place)? {
+        let now = identity(&place)?;
+        // Devices are numbered anew by a start of the machine; the token is what stays.
+        let ours = now == (intent.dev, intent.ino) || found_tree(repo, &intent.order).is_ok();
+        if ours && intent.from_archive {
+            let _gone = remove_tree(&place, Some(now))?;
+        } else if ours {
+            rename_checked(&place, &spot.tree(), now)?;
+        }
     }
     let _gone = remove_tree(&spot.staging(), None)?;
     restore_admin::withdraw(repo, &spot, &intent).await?;
@@ -175,6 +180,15 @@ pub async fn roll_back(
     trash::remove_file_if_there(&spot.restoring())
         .and_then(|()| trash::sync_parent(&spot.restoring()))
         .map_err(|error| WorktreeError::file("remove", spot.restoring(), error))
+}
+
+/// The lane that an entry is being brought back as. Blocks.
+///
+/// # Errors
+/// `File` or `Record` when the intent cannot be read.
+pub fn restoring_as(root: &Path, lane_id: LaneId) -> Result<Option<LaneId>, WorktreeError> {
+    let intent = trash::read_record::<Restoring>(&Spot::new(root, lane_id).restoring())?;
+    Ok(intent.map(|intent| intent.order.lane_id))
 }
 
 /// The archive goes when the files it had are on the disk, not only in memory.

@@ -66,6 +66,12 @@ pub async fn empty(
     Ok(emptied)
 }
 
+/// True when [`sweep`] has something to do. Blocks.
+pub fn is_unswept(root: &Path) -> bool {
+    let entries = std::fs::read_dir(root.join(TRASH_DIR)).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(GONE_PREFIX))
+}
+
 /// Removes what earlier calls took out of the trash but did not come to free: for recovery at start; [`empty`]
 /// does it too. Blocks.
 pub fn sweep(root: &Path) {

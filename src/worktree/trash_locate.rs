@@ -116,6 +116,21 @@ pub(super) fn find_tree(repo: &Repository, tree: &Tree) -> Result<TreeAt, Worktr
     }
 }
 
+/// As [`find_tree`], for the tree of an order: a folder that another order's admin directory is for is that
+/// one's, also when it is the folder of the record (a tree that was brought back whole is).
+///
+/// # Errors
+/// As [`find_admin`] and [`find_tree`].
+pub(super) fn find_tree_of(repo: &Repository, order: &Order, tree: &Tree) -> Result<TreeAt, WorktreeError> {
+    let carried = read_token(&admin_path(repo, &tree.admin_id)?);
+    Ok(match find_tree(repo, tree)? {
+        TreeAt::Here(_place) if carried.is_some_and(|carried| carried.token != order.token) => {
+            TreeAt::Foreign("it is the tree of another lane".to_owned())
+        }
+        found => found,
+    })
+}
+
 fn judge(path: &Path, tree: &Tree, admin: &Path) -> Result<TreeAt, WorktreeError> {
     if !is_there(path)? {
         return Ok(TreeAt::Gone);

@@ -20,7 +20,7 @@ use super::refs_files;
 use super::remove::remove_tree;
 use super::trash::{self, Spot, is_there};
 use super::trash_branch;
-use super::trash_locate::{AdminAt, TreeAt, find_admin, find_tree};
+use super::trash_locate::{AdminAt, TreeAt, find_admin, find_tree_of};
 use super::trash_lock;
 use super::trash_move::move_folder;
 use crate::clock;
@@ -79,6 +79,10 @@ pub async fn retire_until(
         }
         None => begin(git, repo, order, tree, &spot).await?,
     };
+    if !entry.complete {
+        // Devices are numbered anew by a start of the machine; who calls has looked at the tree since.
+        (entry.tree.dev, entry.tree.ino) = (tree.dev, tree.ino);
+    }
     let work = Retiring { git, repo, spot: &spot };
     if !entry.complete && last >= RetireStep::Pin {
         work.pin(&mut entry).await?;
@@ -118,7 +122,7 @@ async fn begin(
             None
         }
     };
-    match find_tree(repo, tree)? {
+    match find_tree_of(repo, order, tree)? {
         TreeAt::Here(_place) => {}
         TreeAt::Gone => notes.push("the tree had been removed before".to_owned()),
         TreeAt::Foreign(what) => notes.push(format!("the tree's place was left alone: {what}")),
@@ -214,7 +218,7 @@ impl Retiring<'_> {
         if is_there(&self.spot.tree())? {
             return Ok(());
         }
-        match find_tree(self.repo, &entry.tree)? {
+        match find_tree_of(self.repo, &entry.order, &entry.tree)? {
             TreeAt::Here(place) => {
                 rename_checked(&place, &self.spot.tree(), (entry.tree.dev, entry.tree.ino))
             }

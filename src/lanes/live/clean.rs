@@ -12,14 +12,14 @@ use crate::ids::TaskKind;
 use crate::lanes::lane::{Lane, Stage};
 use crate::lanes::world::Retired;
 use crate::task::Recipe;
-use crate::worktree::{self, TrashEntry};
+use crate::worktree::{self, TrashEntry, Tree, Whereabouts};
 
 impl Shared {
     pub(super) async fn clean(&self, lane: &Lane, context: &Context) -> Result<Retired, Failure> {
         let config = self.config(lane).await;
         let mut notes = Vec::new();
-        if let (Some(hook), Some(_tree)) = (&config.hooks.pre_cleanup, &lane.tree)
-            && lane.order.path.as_path().is_dir()
+        if let (Some(hook), Some(tree)) = (&config.hooks.pre_cleanup, &lane.tree)
+            && self.is_in_place(lane, tree).await
             && let Err(failure) = self.hook(lane, hook, "pre_cleanup", context).await
         {
             notes.push(failure.message);
@@ -44,6 +44,14 @@ impl Shared {
         notes.extend(what_is_kept(&entry));
         self.save_later(entry);
         Ok(Retired { notes })
+    }
+
+    /// True when the lane's own tree is where it is to be: nothing runs in what has taken its place.
+    async fn is_in_place(&self, lane: &Lane, tree: &Tree) -> bool {
+        let Ok(repo) = self.repository(lane).await else { return false };
+        let (order, tree) = (lane.order.clone(), tree.clone());
+        let looked = tokio::task::spawn_blocking(move || worktree::whereabouts(&repo, &order, &tree));
+        matches!(looked.await, Ok(Ok(Whereabouts::Here(_))))
     }
 
     /// Stops every task side by side; afterwards none of their processes lives.

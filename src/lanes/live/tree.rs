@@ -90,6 +90,25 @@ impl Shared {
     pub(super) async fn stop_and_undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
         let config = self.config(lane).await;
         self.stop_all(lane, &config, &Context::new(Actor::lanes())).await?;
+        if lane.restored_from.is_none() {
+            self.keep_work(lane).await?;
+        }
         self.undo(lane).await
+    }
+
+    /// Puts a tree that was worked in into the trash before the rest is undone: a machine that stops may
+    /// take the last moments of the store with it, and the lane was finished in truth.
+    async fn keep_work(&self, lane: &Lane) -> Result<(), Failure> {
+        let repo = self.repository(lane).await?;
+        let git = self.workspaces.git().await?;
+        let (found_in, order) = (repo.clone(), lane.order.clone());
+        let found = tokio::task::spawn_blocking(move || worktree::found_tree(&found_in, &order)).await;
+        let Ok(Ok(tree)) = found else { return Ok(()) };
+        if !worktree::is_worked_in(git, &repo, &lane.order, &tree).await {
+            return Ok(());
+        }
+        let entry = worktree::retire(git, &repo, &lane.order, &tree).await?;
+        self.save_later(entry);
+        Ok(())
     }
 }
