@@ -109,6 +109,9 @@ impl Actor {
                 break;
             }
             tokio::select! {
+                // In this order, so that a simulation can be replayed. Ends of effects are as few as there
+                // are effects; a request is taken after each sight, so that no flood of these holds it up.
+                biased;
                 () = self.stop.cancelled() => {
                     self.finish().await;
                     break;
@@ -119,7 +122,12 @@ impl Actor {
                         self.took_effect(outcome).await;
                     }
                 }
-                Some(input) = self.seen.recv() => self.took_sight(input).await,
+                Some(input) = self.seen.recv() => {
+                    self.took_sight(input).await;
+                    if let Ok(message) = self.mailbox.try_recv() {
+                        self.handle(message).await;
+                    }
+                }
                 message = self.mailbox.recv() => match message {
                     Some(message) => self.handle(message).await,
                     None => break,

@@ -27,6 +27,13 @@ pub enum Input {
         /// The tree.
         tree: Tree,
     },
+    /// Its tree was found, with no record of it.
+    Adopted {
+        /// The tree.
+        tree: Tree,
+        /// Its tasks as their keepers wrote them down (their stage is `Starting`).
+        tasks: Vec<Task>,
+    },
     /// It could not be made, and nothing of it is left.
     ProvisionFailed(Failure),
     /// End it.
@@ -68,8 +75,6 @@ pub enum Input {
     Unblock,
     /// Start a task (its stage is `Starting`).
     Start(Box<Task>),
-    /// A task was found whose record was lost (its stage is `Starting`).
-    Found(Box<Task>),
     /// Its command is alive.
     Started(TaskId, Box<Identity>),
     /// It could not be started.
@@ -180,6 +185,7 @@ impl Input {
             | Self::Throttled(id, _)
             | Self::Seen(id, _) => Some(*id),
             Self::Create
+            | Self::Adopted { .. }
             | Self::Provisioned { .. }
             | Self::ProvisionFailed(_)
             | Self::Cleanup { .. }
@@ -192,7 +198,6 @@ impl Input {
             | Self::Block { .. }
             | Self::Unblock
             | Self::Start(_)
-            | Self::Found(_)
             | Self::Counted { .. } => None,
         }
     }
@@ -364,7 +369,11 @@ pub fn apply(lane: &Lane, input: Input, at: Timestamp) -> Result<Step, Failure> 
     let mut step = Step::of(lane);
     step.lane.updated_at = at;
     match input {
-        Input::Create => create(&mut step, at)?,
+        Input::Create => {
+            create(&mut step, at)?;
+            step.effects.push(Effect::Provision);
+        }
+        Input::Adopted { tree, tasks } => adopted(&mut step, tree, tasks, at)?,
         Input::Provisioned { tree } => provisioned(&mut step, tree, at)?,
         Input::ProvisionFailed(failure) => provision_failed(&mut step, failure, at)?,
         Input::Cleanup { force } => cleanup(&mut step, force, at)?,
@@ -377,13 +386,6 @@ pub fn apply(lane: &Lane, input: Input, at: Timestamp) -> Result<Step, Failure> 
         Input::Block { reason } => block(&mut step, reason, at)?,
         Input::Unblock => unblock(&mut step, at)?,
         Input::Start(task) => start(&mut step, *task, at)?,
-        Input::Found(task) => {
-            let id = task.id;
-            step.effects.push(Effect::Adopt(id));
-            step.tasks.push(id);
-            step.lane.tasks.insert(id, *task);
-            terminal::advance(&mut step, id, Happening::SpawnRequested);
-        }
         Input::Signalled(id, signal) => terminal::signalled(&mut step, id, signal),
         Input::Stale { id, silent_ms, reason } => terminal::stale(&mut step, id, silent_ms, reason, at),
         Input::ForceKilled { id, reason, ms } => terminal::force_killed(&mut step, id, reason, ms, at),
@@ -424,8 +426,24 @@ fn create(step: &mut Step, at: Timestamp) -> Result<(), Failure> {
         "worktree": order.path, "restored_from": step.lane.restored_from,
     });
     step.fact("lane.created", payload);
-    step.transit(Event::Create, None, at)?;
-    step.effects.push(Effect::Provision);
+    step.transit(Event::Create, None, at)
+}
+
+/// Made and provided for in one step: a record that were only half written would be rolled back.
+fn adopted(step: &mut Step, tree: Tree, tasks: Vec<Task>, at: Timestamp) -> Result<(), Failure> {
+    create(step, at)?;
+    provisioned(step, tree, at)?;
+    // What it has changed is not known, as after a restore.
+    step.lane.head = None;
+    step.lane.changes = None;
+    step.effects.push(Effect::Count);
+    for task in tasks {
+        let id = task.id;
+        step.effects.push(Effect::Adopt(id));
+        step.tasks.push(id);
+        step.lane.tasks.insert(id, task);
+        terminal::advance(step, id, Happening::SpawnRequested);
+    }
     Ok(())
 }
 

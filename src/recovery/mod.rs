@@ -1,11 +1,23 @@
 //! Recovery: look, plan, repair.
 //!
 //! ```text
-//!   survey (looks, changes nothing) -> plan (pure, each repair with its reason) -> repair (runtime/recover.rs)
+//!   survey (looks, changes nothing) -> plan (pure, each repair with its reason) -> repair (safe to repeat)
+//!       \______________________ Outside: git, the trash, keepers ______________________/
 //! ```
+//!
+//! The runtime runs this over real trees and keepers (`runtime/recover.rs`), the simulation over a model of
+//! them.
 //!
 //! What never happens here: a tree, branch or process removed that is not provably ours, or that holds
 //! work. What cannot be placed is left alone.
 
+mod outside;
 pub mod plan;
-pub mod survey;
+pub mod records;
+mod repair;
+mod survey;
+
+pub use outside::{FoundLane, Outlook, Outside, Run, TreeAt};
+pub use plan::{LeftAlone, Plan, Planned, Repair, Survey, plan};
+pub use repair::Recovery;
+pub use survey::{Found, survey};

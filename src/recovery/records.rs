@@ -29,7 +29,7 @@ fn read<T: serde::de::DeserializeOwned>(body: &Value) -> Option<T> {
 }
 
 /// Every lane with its tasks: the live ones and the last that ended.
-pub(super) fn lanes(snapshot: &Snapshot) -> Vec<Lane> {
+pub fn lanes(snapshot: &Snapshot) -> Vec<Lane> {
     let mut lanes: BTreeMap<LaneId, Lane> =
         rows(snapshot, Table::Lanes).filter_map(read::<Lane>).map(|lane| (lane.id, lane)).collect();
     for task in rows(snapshot, Table::Tasks).filter_map(read::<Task>) {
@@ -49,6 +49,6 @@ pub(super) fn lanes(snapshot: &Snapshot) -> Vec<Lane> {
 }
 
 /// Every workspace.
-pub(super) fn workspaces(snapshot: &Snapshot) -> Vec<Record> {
+pub fn workspaces(snapshot: &Snapshot) -> Vec<Record> {
     rows(snapshot, Table::Workspaces).filter_map(read::<Record>).collect()
 }

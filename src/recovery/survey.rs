@@ -1,48 +1,80 @@
 //! Looks at what is there, and changes nothing.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use super::plan::{SeenLane, SeenRun};
-use crate::ids::TaskId;
+use super::outside::{Outside, TreeAt};
+use super::plan::{SeenLane, SeenRun, SeenTree, Survey};
+use super::records;
+use crate::bus::{Bus, Table};
+use crate::failure::Failure;
+use crate::ids::{LaneId, TaskId};
 use crate::lanes::lane::{Lane, Stage};
-use crate::task;
+use crate::lanes::table::State;
+use crate::lanes::{Handle, Registry};
+use crate::worktree::TrashEntry;
 
-/// A lane as it is written down and as its tree is found.
-pub fn lane(lane: &Lane, owned: bool) -> SeenLane {
-    let tree = match &lane.tree {
-        // Only a folder that is certainly absent counts as gone; one that cannot be looked at is there.
-        Some(tree) => !is_absent(tree.path.as_path()),
-        None => true,
-    };
+/// What repairs need of what was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Lanes that are not closed, with their trees as they are now.
+    pub lanes: Vec<Lane>,
+    /// The trash.
+    pub trash: Vec<TrashEntry>,
+}
+
+/// Looks.
+///
+/// The outside is looked at first and the store afterwards: a record is written before its effect, so that
+/// what a lane makes in this moment is never seen without its record.
+///
+/// # Errors
+/// When the store or all of the outside cannot be read.
+pub async fn survey(
+    bus: &Bus,
+    registry: &Registry,
+    outside: &dyn Outside,
+) -> Result<(Survey, Found), Failure> {
+    let outlook = outside.look().await?;
+    // Before and after: a lane may be closed, or made, in between.
+    let mut owned: BTreeSet<LaneId> = registry.all().iter().map(Handle::id).collect();
+    let snapshot = bus.snapshot(vec![Table::Lanes, Table::Tasks]).await?;
+    owned.extend(registry.all().iter().map(Handle::id));
+    let (closed, open): (Vec<Lane>, Vec<Lane>) =
+        records::lanes(&snapshot).into_iter().partition(|lane| lane.state() == State::Closed);
+    let closed: BTreeSet<LaneId> = closed.iter().map(|lane| lane.id).collect();
+    let mut lanes = Vec::new();
+    let mut found = Found::default();
+    for mut lane in open {
+        let at = outside.tree_at(&lane).await;
+        if let (TreeAt::Here { dev, ino }, Some(tree)) = (&at, &mut lane.tree) {
+            (tree.dev, tree.ino) = (*dev, *ino);
+        }
+        lanes.push(seen(&lane, owned.contains(&lane.id), at));
+        found.lanes.push(lane);
+    }
+    let unended = |task: &&crate::lanes::lane::Task| task.stage != Stage::Ended;
+    let known: BTreeSet<TaskId> =
+        found.lanes.iter().flat_map(|lane| lane.tasks.values()).filter(unended).map(|task| task.id).collect();
+    let mut trees = Vec::new();
+    for (order, admin_id, there) in outlook.trees {
+        let asked = there && order.home == outside.home() && closed.contains(&order.lane_id);
+        let work = asked && outside.holds_work(&order, &admin_id).await;
+        trees.push(SeenTree { order, admin_id, there, work });
+    }
+    found.trash = outlook.trash.iter().map(|(entry, _restoring)| entry.clone()).collect();
+    let runs = outlook.runs.into_iter().map(|run| SeenRun { known: known.contains(&run.id), run }).collect();
+    let (home, trash, unswept) = (outside.home(), outlook.trash, outlook.unswept);
+    Ok((Survey { home, lanes, closed, trees, trash, runs, unswept }, found))
+}
+
+fn seen(lane: &Lane, owned: bool, tree: TreeAt) -> SeenLane {
     SeenLane {
         id: lane.id,
         name: lane.name().to_owned(),
         state: lane.state(),
         owned,
+        stuck: lane.cleanup_failure.is_some(),
         tree,
         unended: lane.tasks.values().filter(|task| task.stage != Stage::Ended).count(),
     }
-}
-
-fn is_absent(path: &Path) -> bool {
-    matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-}
-
-/// The run folders of a home. `known` are the tasks that open lanes wait for.
-pub fn runs(run: &Path, known: &BTreeSet<TaskId>) -> Vec<SeenRun> {
-    let Ok(folder) = std::fs::read_dir(run) else { return Vec::new() };
-    let mut ids: Vec<TaskId> =
-        folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    ids.sort_unstable();
-    ids.into_iter()
-        .map(|id| {
-            let identity = task::read_identity(&run.join(id.text().as_str()));
-            SeenRun {
-                id,
-                known: known.contains(&id),
-                keeper: identity.as_ref().is_some_and(task::keeper_alive),
-            }
-        })
-        .collect()
 }

@@ -12,7 +12,6 @@ mod facade;
 mod lane_requests;
 mod other_requests;
 mod owner;
-mod records;
 mod recover;
 mod resolve;
 mod revive;

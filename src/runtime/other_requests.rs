@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::owner::Owner;
+use super::recover::Extent;
 use crate::api::{
     At, DaemonReply, DaemonView, Hello, HelloReply, Nothing, PROTOCOL_MAX, PROTOCOL_MIN, ReconcileParams,
     RepairsReply, Replay, ReplayReply, SnapshotReply, Span, TrashEmptyParams, TrashReply, TrashView,
@@ -91,7 +92,7 @@ impl Owner {
         _context: Context,
     ) -> Result<SnapshotReply, Failure> {
         let snapshot = self.bus.snapshot(vec![Table::Lanes, Table::Tasks]).await?;
-        let lanes = super::records::lanes(&snapshot);
+        let lanes = crate::recovery::records::lanes(&snapshot);
         let open = lanes.iter().filter(|lane| lane.state() != State::Closed);
         Ok(SnapshotReply {
             offset: snapshot.offset,
@@ -242,7 +243,8 @@ impl Owner {
         asked: ReconcileParams,
         context: Context,
     ) -> Result<RepairsReply, Failure> {
-        Ok(RepairsReply { repairs: self.recover(asked.dry_run, &context).await? })
+        let extent = if asked.dry_run { Extent::Look } else { Extent::Repair };
+        Ok(RepairsReply { repairs: self.recover(extent, &context).await? })
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::recover::Extent;
 use super::safe_mode;
 use crate::api::{self, LaneView, Method};
 use crate::bus::{Actor, Bus, Context, Hub};
@@ -43,6 +44,8 @@ pub(crate) struct Owner {
     pub(super) safe_mode: Option<String>,
     /// What was found when it started, for people.
     pub(super) notes: Vec<String>,
+    /// Held while recovery runs: two at once would see what the other is at as left behind.
+    pub(super) recovering: tokio::sync::Mutex<()>,
     store: Arc<Store>,
     /// Held until the end; the flock on it is what makes us the owner.
     _lock: OwnerLock,
@@ -116,17 +119,15 @@ impl Owner {
             boot_id: crate::task::boot_id(),
             safe_mode,
             notes,
+            recovering: tokio::sync::Mutex::new(()),
             store,
             _lock: lock,
         });
         owner.register_all();
         let context = Context::new(Actor::lanes());
         owner.live.tidy_groups().await;
-        if owner.safe_mode.is_some() {
-            owner.recover_safely(&context).await?;
-        } else {
-            owner.recover(false, &context).await?;
-        }
+        let extent = if owner.safe_mode.is_some() { Extent::TakeUp } else { Extent::Repair };
+        owner.recover(extent, &context).await?;
         let payload =
             json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
         owner.bus.publish(context.draft("daemon.started", payload)).await?;

@@ -1,78 +1,71 @@
-//! Repairs: what the plan says, done by the parts of the runtime.
+//! Recovery over what really lies outside: looks at repositories, trash and run folders, and tells what was
+//! repaired.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::Path;
 
 use serde_json::json;
 
 use super::owner::Owner;
 use crate::api::RepairView;
-use crate::bus::{Context, Table};
+use crate::bus::{BoxFuture, Context, Table};
 use crate::clock;
 use crate::failure::{Code, Failure};
 use crate::ids::{LaneId, TaskId};
+use crate::keeper::{Identity, Shape};
 use crate::lanes::lane::{Lane, Stage, Task};
-use crate::lanes::machine::{self, Effect, Input};
-use crate::lanes::table::State;
-use crate::lanes::workspace::Record;
-use crate::recovery::plan::{Repair, Survey, plan};
-use crate::recovery::survey;
+use crate::lanes::workspace::{Record, Workspace};
+use crate::raw::Raw;
+use crate::recovery::{FoundLane, Outlook, Outside, Planned, Recovery, Repair, TreeAt, plan, records};
 use crate::task;
-use crate::worktree::{self, Order, Saved, TrashEntry};
+use crate::worktree::{self, Order, TrashEntry, Tree, Whereabouts};
 
-/// Everything that repairs need to know, read once.
-struct Found {
-    lanes: Vec<Lane>,
-    trash: Vec<TrashEntry>,
+/// How far recovery goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// It says what it would do.
+    Look,
+    /// It takes up what lives, and leaves the rest for somebody who asks: in safe mode, where one of the
+    /// repairs may be what the runtime crashes over.
+    TakeUp,
+    /// It does everything.
+    Repair,
 }
 
 impl Owner {
-    /// Looks, plans, repairs; a dry run stops before that.
+    /// Looks, plans, repairs.
     pub(super) async fn recover(
-        self: &Arc<Self>,
-        dry_run: bool,
+        &self,
+        extent: Extent,
         context: &Context,
     ) -> Result<Vec<RepairView>, Failure> {
-        let (survey, found) = self.survey().await?;
-        let repairs = plan(&survey);
-        self.carry_out(repairs, &found, dry_run, context).await
-    }
-
-    /// Takes up what lives, and leaves the rest for somebody who asks: one of the repairs may be what the
-    /// runtime crashes over.
-    pub(super) async fn recover_safely(self: &Arc<Self>, context: &Context) -> Result<(), Failure> {
-        let (survey, found) = self.survey().await?;
-        let mut repairs = plan(&survey);
-        repairs.retain(|(repair, _reason)| matches!(repair, Repair::Adopt(_)));
-        self.carry_out(repairs, &found, false, context).await.map(drop)
-    }
-
-    async fn carry_out(
-        self: &Arc<Self>,
-        repairs: Vec<(Repair, String)>,
-        found: &Found,
-        dry_run: bool,
-        context: &Context,
-    ) -> Result<Vec<RepairView>, Failure> {
+        let _one_at_a_time = self.recovering.lock().await;
         let began = std::time::Instant::now();
-        if dry_run {
-            return Ok(repairs
-                .into_iter()
-                .map(|(repair, reason)| view(&repair, reason, false, None))
-                .collect());
+        let recovery = Recovery { bus: &self.bus, registry: &self.registry, outside: self };
+        let (survey, found) = recovery.survey().await?;
+        let mut plan = plan(&survey);
+        for left in &plan.left_alone {
+            tracing::info!(subject = left.subject, reason = left.reason, "left alone");
         }
-        if !repairs.is_empty() {
+        if extent == Extent::TakeUp {
+            plan.repairs.retain(|planned| matches!(planned.repair, Repair::Adopt(_)));
+        }
+        if extent == Extent::Look {
+            return Ok(plan.repairs.into_iter().map(|planned| view(planned, false, None)).collect());
+        }
+        if !plan.repairs.is_empty() {
             self.bus
-                .publish(context.draft("reconciliation.started", json!({ "repairs": repairs.len() })))
+                .publish(context.draft("reconciliation.started", json!({ "repairs": plan.repairs.len() })))
                 .await?;
         }
         let mut views = Vec::new();
-        for (repair, reason) in repairs {
-            let result = self.repair(&repair, found, context).await;
+        for planned in plan.repairs {
+            let result = recovery.repair(&planned.repair, &found, context).await;
             if let Err(failure) = &result {
-                tracing::error!(action = repair.action(), subject = repair.subject(), error = %failure, "a repair failed");
+                let (action, subject) = (planned.repair.action(), planned.repair.subject());
+                tracing::error!(action, subject, error = %failure, "a repair failed");
             }
-            views.push(view(&repair, reason, result.is_ok(), result.err().map(|failure| failure.message)));
+            views.push(view(planned, result.is_ok(), result.err().map(|failure| failure.message)));
         }
         if !views.is_empty() {
             let failed = views.iter().filter(|view| !view.done).count();
@@ -83,15 +76,16 @@ impl Owner {
         Ok(views)
     }
 
-    async fn survey(&self) -> Result<(Survey, Found), Failure> {
-        let snapshot = self.bus.snapshot(vec![Table::Workspaces, Table::Lanes, Table::Tasks]).await?;
-        let mut records: Vec<Record> = super::records::workspaces(&snapshot);
+    /// Takes up the repositories that are written down, in the store or beside it.
+    async fn take_up_workspaces(&self) -> Result<(), Failure> {
+        let snapshot = self.bus.snapshot(vec![Table::Workspaces]).await?;
+        let mut known: Vec<Record> = records::workspaces(&snapshot);
         for beside in self.home.read_workspaces::<Record>() {
-            if records.iter().all(|record| record.common_dir != beside.common_dir) {
-                records.push(beside);
+            if known.iter().all(|record| record.common_dir != beside.common_dir) {
+                known.push(beside);
             }
         }
-        for record in records {
+        for record in known {
             if self.workspaces.by_common_dir(record.common_dir.as_path()).is_none() {
                 let path = record.common_dir.clone();
                 if self.workspaces.take_up(record).await.is_none() {
@@ -99,171 +93,181 @@ impl Owner {
                 }
             }
         }
-        let lanes = super::records::lanes(&snapshot);
-        let open: Vec<&Lane> = lanes.iter().filter(|lane| lane.state() != State::Closed).collect();
-        let known: BTreeSet<TaskId> = open
-            .iter()
-            .flat_map(|lane| lane.tasks.values())
-            .filter(|task| task.stage != Stage::Ended)
-            .map(|task| task.id)
-            .collect();
-        let seen = open.iter().map(|lane| survey::lane(lane, self.registry.get(lane.id).is_some())).collect();
-        let strays = self.strays(&lanes).await;
-        let stray_lanes: BTreeSet<LaneId> = strays.iter().map(|order| order.lane_id).collect();
-        let mut runs = survey::runs(&self.home.path().join("run"), &known);
-        runs.retain(|run| !self.belongs_to(run.id, &stray_lanes));
-        let mut trash = Vec::new();
-        for workspace in self.workspaces.all() {
-            trash.extend(self.trash_of(&workspace).await.unwrap_or_default());
-        }
-        let cleaning: BTreeSet<LaneId> = open.iter().map(|lane| lane.id).collect();
-        let unsaved = trash
-            .iter()
-            .filter(|entry| entry.complete && entry.saved == Saved::Pending)
-            .map(|entry| entry.order.lane_id)
-            .filter(|id| !cleaning.contains(id))
-            .collect();
-        Ok((Survey { lanes: seen, strays, runs, unsaved }, Found { lanes, trash }))
+        Ok(())
     }
 
-    /// Trees that carry our token and home, and whose lane is not written down.
-    async fn strays(&self, lanes: &[Lane]) -> Vec<Order> {
-        let known: BTreeSet<LaneId> = lanes.iter().map(|lane| lane.id).collect();
-        let mut strays = Vec::new();
+    async fn look_outside(&self) -> Result<Outlook, Failure> {
+        self.take_up_workspaces().await?;
+        let mut outlook = Outlook::default();
+        let mut roots = BTreeSet::new();
         for workspace in self.workspaces.all() {
+            for entry in self.trash_of(&workspace).await.unwrap_or_default() {
+                let root = entry.order.root.as_path();
+                let restoring = worktree::restoring_as(root, entry.order.lane_id).unwrap_or_else(|error| {
+                    tracing::warn!(lane = %entry.order.lane_id, %error, "what is being brought back cannot be told");
+                    None
+                });
+                roots.insert(entry.order.root.clone());
+                outlook.trash.push((entry, restoring));
+            }
             let repo = workspace.repo.clone();
-            let trees =
-                tokio::task::spawn_blocking(move || worktree::owned_trees(&repo)).await.unwrap_or_default();
-            strays.extend(
-                trees.into_iter().map(|(order, _admin, _path)| order).filter(|order| {
-                    order.home.as_path() == self.home.path() && !known.contains(&order.lane_id)
-                }),
-            );
+            let looked = blocking(move || worktree::owned_trees(&repo)).await?;
+            roots.extend(looked.iter().map(|(order, _admin, _path)| order.root.clone()));
+            let there = |path: &Path| !is_absent(path);
+            outlook.trees.extend(looked.into_iter().map(|(order, admin, path)| {
+                let there = there(&path);
+                (order, admin, there)
+            }));
         }
-        strays
+        outlook.unswept = roots.into_iter().filter(|root| worktree::is_unswept(root.as_path())).collect();
+        let run = self.home.path().join("run");
+        outlook.runs = blocking(move || runs(&run)).await?;
+        Ok(outlook)
     }
 
-    fn belongs_to(&self, task: TaskId, lanes: &BTreeSet<LaneId>) -> bool {
-        let identity = task::read_identity(&self.home.run_dir(task));
-        identity.is_some_and(|identity| lanes.contains(&identity.lane_id))
+    fn workspace_of(&self, order: &Order) -> Result<std::sync::Arc<Workspace>, Failure> {
+        let all = self.workspaces.all();
+        let found = all.into_iter().find(|workspace| workspace.id == order.workspace_id);
+        found.ok_or_else(|| {
+            let message = format!("the repository of lane {} cannot be opened now", order.name);
+            Failure::new(Code::NotARepository, message)
+        })
     }
 
-    async fn repair(
-        self: &Arc<Self>,
-        repair: &Repair,
-        found: &Found,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        match repair {
-            Repair::Adopt(id) => self.adopt(*id, found, Vec::new()),
-            Repair::Rollback(id) => self.adopt(*id, found, vec![Effect::Rollback]),
-            Repair::ResumeCleanup(id) => self.adopt(*id, found, vec![Effect::Clean]),
-            Repair::CloseGone(id) => {
-                if self.registry.get(*id).is_none() {
-                    self.adopt(*id, found, Vec::new())?;
-                }
-                let handle = self.registry.get(*id).ok_or_else(|| missing(*id))?;
-                handle.apply(Input::Cleanup { force: true }, context.clone()).await.map(drop)
-            }
-            Repair::AdoptTree(order) => self.adopt_tree(order, context).await,
-            Repair::EndTask(id) => self.end_stray(*id).await,
-            Repair::RemoveRun(id) => {
-                crate::lanes::World::forget(&*self.live, *id);
-                Ok(())
-            }
-            Repair::ResumeSave(id) => {
-                if let Some(entry) = found.trash.iter().find(|entry| entry.order.lane_id == *id) {
-                    self.live.save_later(entry.clone());
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Gives a lane its owner; every task that has not ended is watched again, or looked for.
-    fn adopt(&self, id: LaneId, found: &Found, mut first: Vec<Effect>) -> Result<(), Failure> {
-        let lane = found.lanes.iter().find(|lane| lane.id == id).cloned().ok_or_else(|| missing(id))?;
-        for task in lane.tasks.values() {
-            match task.stage {
-                Stage::Starting => first.push(Effect::Adopt(task.id)),
-                Stage::Live | Stage::Lingering => first.push(Effect::Watch(task.id)),
-                Stage::Ended => {}
-            }
-        }
-        let starting = lane.tasks.values().any(|task| task.stage == Stage::Starting);
-        if lane.state() == State::Cleaning && starting {
-            // The machine asks for it again once no keeper is on its way.
-            first.retain(|effect| *effect != Effect::Clean);
-        }
-        let reservation = self.registry.reserve(lane.workspace_id(), lane.name(), id, usize::MAX)?;
-        self.registry.own(lane, reservation, first);
-        Ok(())
-    }
-
-    /// A record for a tree that has none, because the store was rebuilt.
-    async fn adopt_tree(&self, order: &Order, context: &Context) -> Result<(), Failure> {
-        let workspace = self
-            .workspaces
-            .all()
-            .into_iter()
-            .find(|workspace| workspace.id == order.workspace_id)
-            .ok_or_else(|| missing(order.lane_id))?;
-        let repo = workspace.repo.clone();
-        let wanted = order.clone();
-        let tree = tokio::task::spawn_blocking(move || worktree::found_tree(&repo, &wanted))
-            .await
-            .map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping"))??;
-        let at = clock::now();
-        let lane =
-            Lane::new(order.clone(), workspace.place().into(), workspace.repo.common_dir.clone().into(), at);
-        let lane = machine::apply(&lane, Input::Create, at)?.lane;
-        let reservation = self.registry.reserve(lane.workspace_id(), lane.name(), lane.id, usize::MAX)?;
-        let handle = self.registry.own(lane, reservation, Vec::new());
-        handle.apply(Input::Provisioned { tree }, context.clone()).await?;
-        for task in self.tasks_of(order) {
-            handle.apply(Input::Found(Box::new(task)), context.clone()).await?;
-        }
-        Ok(())
+    fn record_of(&self, order: &Order, workspace: &Workspace) -> Lane {
+        let common_dir = workspace.repo.common_dir.clone().into();
+        Lane::new(order.clone(), workspace.place().into(), common_dir, clock::now())
     }
 
     /// The tasks of a lane as their keepers have written them down.
-    fn tasks_of(&self, order: &Order) -> Vec<Task> {
+    fn tasks_of(&self, lane: LaneId) -> Vec<Task> {
         let run = self.home.path().join("run");
-        survey::runs(&run, &BTreeSet::new())
-            .into_iter()
-            .filter_map(|seen| {
-                let identity = task::read_identity(&run.join(seen.id.text().as_str()))?;
-                (identity.lane_id == order.lane_id).then(|| self.task_from(&identity))
-            })
+        let of_lane = runs(&run).into_iter().filter(|seen| seen.lane == Some(lane));
+        of_lane
+            .filter_map(|seen| task::read_identity(&self.home.run_dir(seen.id)))
+            .map(|identity| self.task_from(&identity))
             .collect()
     }
 
-    fn task_from(&self, identity: &crate::keeper::Identity) -> Task {
+    fn task_from(&self, identity: &Identity) -> Task {
         let shape = match identity.id.kind() {
-            crate::ids::TaskKind::Terminal => crate::keeper::Shape::Terminal { cols: 80, rows: 24 },
-            crate::ids::TaskKind::Run => crate::keeper::Shape::Run { stdin: false },
+            crate::ids::TaskKind::Terminal => Shape::Terminal { cols: 80, rows: 24 },
+            crate::ids::TaskKind::Run => Shape::Run { stdin: false },
         };
         let place = (identity.lane_id, identity.workspace_id);
         let secret = identity.secret.clone();
         Task::asked_for(&self.home, identity.id, place, shape, secret, identity.started_at)
     }
+}
 
-    /// Ends a task of a lane that is closed or unknown: it carries our secret, in a folder of our home.
-    async fn end_stray(&self, id: TaskId) -> Result<(), Failure> {
-        let Some(identity) = task::read_identity(&self.home.run_dir(id)) else { return Ok(()) };
-        let mut record = self.task_from(&identity);
-        record.identity = Some(identity);
-        record.stage = Stage::Live;
-        self.live.end_stray(&record).await?;
-        crate::lanes::World::forget(&*self.live, id);
-        Ok(())
+impl Outside for Owner {
+    fn home(&self) -> Raw {
+        self.home.path().into()
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Outlook, Failure>> {
+        Box::pin(self.look_outside())
+    }
+
+    fn tree_at<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, TreeAt> {
+        Box::pin(async move {
+            let Some(workspace) = self.workspaces.by_common_dir(lane.common_dir.as_path()) else {
+                return TreeAt::Unknown(format!("the repository {} cannot be opened", lane.common_dir));
+            };
+            let Some(tree) = lane.tree.clone() else { return TreeAt::Gone };
+            let (repo, order) = (workspace.repo.clone(), lane.order.clone());
+            match blocking(move || worktree::whereabouts(&repo, &order, &tree)).await {
+                Ok(Ok(Whereabouts::Here(tree))) => TreeAt::Here { dev: tree.dev, ino: tree.ino },
+                Ok(Ok(Whereabouts::Moved(to))) => TreeAt::Moved(to.into()),
+                Ok(Ok(Whereabouts::Gone)) => TreeAt::Gone,
+                Ok(Ok(Whereabouts::Foreign(what))) => TreeAt::Foreign(what),
+                Ok(Err(error)) => TreeAt::Unknown(error.to_string()),
+                Err(stopping) => TreeAt::Unknown(stopping.message),
+            }
+        })
+    }
+
+    fn holds_work<'a>(&'a self, order: &'a Order, _admin_id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Ok((mut lane, tree, _tasks)) = self.found(order).await else { return true };
+            lane.tree = Some(tree);
+            !self.live.is_merged_and_clean(&lane).await.unwrap_or(false)
+        })
+    }
+
+    fn found<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<FoundLane, Failure>> {
+        Box::pin(async move {
+            let workspace = self.workspace_of(order)?;
+            let (repo, wanted) = (workspace.repo.clone(), order.clone());
+            let tree = blocking(move || worktree::found_tree(&repo, &wanted)).await??;
+            Ok((self.record_of(order, &workspace), tree, self.tasks_of(order.lane_id)))
+        })
+    }
+
+    fn retire<'a>(&'a self, order: &'a Order, tree: &'a Tree) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move { self.live.retire(&self.workspace_of(order)?.repo, order, tree).await })
+    }
+
+    fn roll_back_restore<'a>(&'a self, entry: &'a TrashEntry) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let workspace = self.workspace_of(&entry.order)?;
+            let git = self.workspaces.git().await?;
+            let root = entry.order.root.as_path();
+            Ok(worktree::roll_back(git, &workspace.repo, root, entry.order.lane_id).await?)
+        })
+    }
+
+    fn end_task(&self, id: TaskId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            if let Some(identity) = task::read_identity(&self.home.run_dir(id)) {
+                let mut record = self.task_from(&identity);
+                record.identity = Some(identity);
+                record.stage = Stage::Live;
+                self.live.end_stray(&record).await?;
+            }
+            crate::lanes::World::forget(&*self.live, id);
+            Ok(())
+        })
+    }
+
+    fn save_later(&self, entry: &TrashEntry) {
+        self.live.save_later(entry.clone());
+    }
+
+    fn sweep<'a>(&'a self, root: &'a Raw) -> BoxFuture<'a, ()> {
+        let root = root.to_path_buf();
+        Box::pin(async move {
+            let _stopping = blocking(move || worktree::sweep(&root)).await;
+        })
     }
 }
 
-fn view(repair: &Repair, reason: String, done: bool, error: Option<String>) -> RepairView {
-    RepairView { action: repair.action().to_owned(), subject: repair.subject(), reason, done, error }
+/// The run folders of a home.
+fn runs(run: &Path) -> Vec<crate::recovery::Run> {
+    let Ok(folder) = std::fs::read_dir(run) else { return Vec::new() };
+    let mut ids: Vec<TaskId> =
+        folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    ids.sort_unstable();
+    ids.into_iter()
+        .map(|id| {
+            let identity = task::read_identity(&run.join(id.text().as_str()));
+            let keeper = identity.as_ref().map_or_else(|| task::is_kept(id), task::keeper_alive);
+            crate::recovery::Run { id, lane: identity.map(|identity| identity.lane_id), keeper }
+        })
+        .collect()
 }
 
-fn missing(id: LaneId) -> Failure {
-    Failure::new(Code::LaneNotFound, format!("lane {id} is not there any more"))
+/// Only what is certainly absent counts as gone; a place that cannot be looked at is there.
+fn is_absent(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let stopping = |_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again");
+    tokio::task::spawn_blocking(work).await.map_err(stopping)
+}
+
+fn view(planned: Planned, done: bool, error: Option<String>) -> RepairView {
+    let Planned { repair, reason } = planned;
+    RepairView { action: repair.action().to_owned(), subject: repair.subject(), reason, done, error }
 }

@@ -156,7 +156,7 @@ impl Owner {
     /// Every lane that is written down, with its tasks.
     pub(super) async fn records(&self) -> Result<Vec<Lane>, Failure> {
         let snapshot = self.bus.snapshot(vec![Table::Lanes, Table::Tasks]).await?;
-        Ok(super::records::lanes(&snapshot))
+        Ok(crate::recovery::records::lanes(&snapshot))
     }
 
     /// The task that is meant by an id or a unique prefix of one, and its lane.

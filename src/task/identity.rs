@@ -1,9 +1,11 @@
 //! Who a task is, by what lies on the disk and what the system says.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::launch::START_DEADLINE;
 use crate::ids::TaskId;
 use crate::keeper::{ARGUMENT, EXIT, Exit, IDENTITY, Identity};
 use crate::proc;
@@ -20,6 +22,33 @@ pub fn read_identity(run_dir: &Path) -> Option<Identity> {
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// How often a keeper that has not written down who it is is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Who the task is, when its keeper lives or has lived; a keeper that is still on its way is waited for.
+///
+/// A runtime that is ended by force right after it has started a keeper leaves one that nobody waits for,
+/// which starts its command a moment later all the same.
+pub async fn find_identity(run_dir: &Path, id: TaskId) -> Option<Identity> {
+    let deadline = tokio::time::Instant::now() + START_DEADLINE;
+    loop {
+        if let Some(identity) = read_identity(run_dir) {
+            return Some(identity);
+        }
+        let looked = tokio::task::spawn_blocking(move || is_kept(id)).await;
+        if !looked.unwrap_or(false) || tokio::time::Instant::now() >= deadline {
+            // It may have written that and left since we looked.
+            return read_identity(run_dir);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// True when a keeper of this task lives, whether or not it has come to write down who it is.
+pub fn is_kept(id: TaskId) -> bool {
+    proc::all().into_iter().any(|one| !one.is_dead() && task_of_keeper(one.pid) == Some(id))
 }
 
 /// True when exactly this process lives: same number, same start, same boot, and not merely unwaited-for.

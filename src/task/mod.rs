@@ -32,7 +32,7 @@ pub use end::{EndedTask, end};
 pub use error::TaskError;
 pub use follow::{Follow, follow};
 pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail};
-pub use identity::{alive, peer_lane, read_exit, read_identity};
+pub use identity::{alive, find_identity, is_kept, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
 pub use recipe::{RECIPE, Recipe};

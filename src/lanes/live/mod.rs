@@ -39,7 +39,7 @@ use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::raw::Raw;
 use crate::task::{self, Launcher, Link, Recipe};
-use crate::worktree::{self, Changes, Repository, TrashEntry, Tree};
+use crate::worktree::{self, Changes, Order, Repository, Saved, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
 const SAVES: usize = 4096;
@@ -201,6 +201,18 @@ impl Live {
         Ok(())
     }
 
+    /// Retires the tree of an order whose lane is not open, and has it saved.
+    ///
+    /// # Errors
+    /// What the file system and git say; it may be repeated.
+    pub async fn retire(&self, repo: &Repository, order: &Order, tree: &Tree) -> Result<(), Failure> {
+        let entry = worktree::retire(self.shared.workspaces.git().await?, repo, order, tree).await?;
+        if entry.saved == Saved::Pending {
+            self.save_later(entry);
+        }
+        Ok(())
+    }
+
     /// Has a retired tree saved in the background.
     pub fn save_later(&self, entry: TrashEntry) {
         self.shared.save_later(entry);
@@ -249,7 +261,7 @@ impl World for Live {
     }
 
     fn adopt(&self, task: Task) -> BoxFuture<'static, Option<Identity>> {
-        Box::pin(async move { task::read_identity(task.run_dir.as_path()) })
+        Box::pin(async move { task::find_identity(task.run_dir.as_path(), task.id).await })
     }
 
     fn start(&self, lane: Lane, task: Task, launch: Launch) -> BoxFuture<'static, Result<Identity, Failure>> {
