@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fault::Injected;
+
 /// The stable codes. Their names are on the wire and in scripts; they do not change.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
@@ -127,6 +129,12 @@ pub struct Failure {
     /// Facts for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+}
+
+impl From<Injected> for Failure {
+    fn from(injected: Injected) -> Self {
+        Self::io(format_args!("pass {}", injected.name), &injected.source)
+    }
 }
 
 impl Failure {

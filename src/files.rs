@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::fault;
+
 /// Puts a file (0600) in the place of what is there, or of nothing, and syncs the folder. A link in the
 /// place is replaced, not followed.
 ///
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// What the file system says; the target is as it was then, and nothing is beside it.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let sibling = sibling_of(path);
-    let swapped = write(&sibling, bytes).and_then(|()| fs::rename(&sibling, path));
+    let written = write(&sibling, bytes).and_then(|()| Ok(fault::at("file.replace")?));
+    let swapped = written.and_then(|()| fs::rename(&sibling, path));
     if swapped.is_err() {
         let _may_not_be_there = fs::remove_file(&sibling);
     }

@@ -11,6 +11,7 @@ pub mod config;
 #[cfg(feature = "serve")]
 pub mod daemon;
 pub mod failure;
+pub mod fault;
 pub mod files;
 pub mod home;
 pub mod ids;

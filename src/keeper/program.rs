@@ -22,6 +22,7 @@ use super::spec::{Identity, Shape, Spec};
 use super::tree::Tree;
 use crate::clock;
 use crate::failure::Failure;
+use crate::fault;
 use crate::ids::TaskId;
 use crate::memory;
 use crate::proc;
@@ -67,6 +68,7 @@ fn main(id: TaskId) -> i32 {
         Err(error) => (StartResult::Failed(error.into()), None),
     };
     answer(&result);
+    fault::pass("keep.answered");
     let code = i32::from(keep.is_none());
     if let Some(keep) = keep {
         memory::trim();
@@ -226,6 +228,7 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         Place::Program { umask, .. } => Some(*umask),
         Place::Thread => None,
     };
+    fault::pass("keep.folders");
     let mut spec = spec;
     spec.groups.keeper = match &place {
         Place::Program { .. } => group::join(&spec.groups.keeper),
@@ -234,6 +237,7 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
     };
     let started = Instant::now();
     let spawned = spawn::spawn(&spec, umask).inspect_err(|_| files::remove_socket(&run_dir))?;
+    fault::pass("keep.spawned");
     let identity = identify(&spec, &spawned);
     let attached = attach(&spec, &identity, place)
         .and_then(|parts| files::put(&run_dir, files::IDENTITY, &identity).map(|()| parts));
@@ -242,6 +246,7 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         files::remove_socket(&run_dir);
         KeeperError::WriteIdentity(error)
     })?;
+    fault::pass("keep.identity");
     if let Shape::Terminal { cols, rows } = spec.shape {
         log.resized(cols, rows, clock::now());
     }

@@ -7,6 +7,7 @@ use super::owner::Owner;
 use crate::api::{self, Client, Method, Notification, Span, Subscribe};
 use crate::bus::{Actor, Call, Context, Followed, Follower, Query};
 use crate::failure::{Code, Failure};
+use crate::fault;
 use crate::home::Home;
 use crate::store::{LockError, OwnerLock};
 use crate::task::KeeperChoice;
@@ -118,6 +119,7 @@ impl Runtime {
     }
 
     async fn own(options: Options, home: Home, lock: OwnerLock) -> Result<Self, Failure> {
+        fault::at("daemon.lock")?;
         let owner = Owner::open(&options, home, lock).await?;
         #[cfg(feature = "serve")]
         let server = if options.serve {

@@ -14,6 +14,7 @@ use crate::api::{self, LaneView, Method};
 use crate::bus::{Actor, Bus, Context, Hub};
 use crate::config;
 use crate::failure::{Code, Failure};
+use crate::fault;
 use crate::home::Home;
 use crate::lanes::lane::Lane;
 use crate::lanes::machine::Input;
@@ -72,6 +73,7 @@ impl Owner {
             ours
         };
         let (store, opened) = Store::open_with(home.store(), hub.clone(), retention, Box::new(owned))?;
+        fault::at("daemon.opened")?;
         let mut notes = Vec::new();
         if let Some(aside) = &opened.moved_aside {
             notes.push(format!(
@@ -140,6 +142,7 @@ impl Owner {
     #[cfg(feature = "serve")]
     pub(super) fn serve(self: &Arc<Self>) -> Result<super::facade::Server, Failure> {
         use crate::daemon::{ServeOptions, Socket, serve};
+        fault::at("daemon.serve")?;
         let mut options = ServeOptions::new(Socket::bind(self.home.path())?, self.bus.clone());
         options.capabilities = self.bus.methods().into_iter().map(str::to_owned).collect();
         let owner = Arc::downgrade(self);
@@ -154,6 +157,7 @@ impl Owner {
         });
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(options, stop.clone()));
+        fault::pass("daemon.serving");
         Ok(super::facade::Server { until: stop.drop_guard(), serving })
     }
 
@@ -204,6 +208,7 @@ impl Owner {
 
     /// Refuses, cancels, waits, aborts. Lanes and their tasks go on.
     pub(super) async fn shut_down(&self) {
+        fault::pass("daemon.stop");
         self.stop.cancel();
         self.bus.close_calls();
         self.registry.stop().await;
@@ -218,6 +223,7 @@ impl Owner {
             tracing::warn!(error = %failure, "the end was not written down");
         }
         self.bus.close();
+        fault::pass("daemon.stopped");
         let store = Arc::clone(&self.store);
         let _ended = tokio::task::spawn_blocking(move || store.close()).await;
     }

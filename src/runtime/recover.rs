@@ -11,6 +11,7 @@ use crate::api::RepairView;
 use crate::bus::{BoxFuture, Context, Table};
 use crate::clock;
 use crate::failure::{Code, Failure};
+use crate::fault;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Identity, Shape};
 use crate::lanes::lane::{Lane, Stage, Task};
@@ -41,6 +42,7 @@ impl Owner {
     ) -> Result<Vec<RepairView>, Failure> {
         let _one_at_a_time = self.recovering.lock().await;
         let began = std::time::Instant::now();
+        fault::at("recover.begin")?;
         let recovery = Recovery { bus: &self.bus, registry: &self.registry, outside: self };
         let (survey, found) = recovery.survey().await?;
         let mut plan = plan(&survey);
@@ -60,7 +62,10 @@ impl Owner {
         }
         let mut views = Vec::new();
         for planned in plan.repairs {
-            let result = recovery.repair(&planned.repair, &found, context).await;
+            let result = match fault::at("recover.repair") {
+                Ok(()) => recovery.repair(&planned.repair, &found, context).await,
+                Err(injected) => Err(injected.into()),
+            };
             if let Err(failure) = &result {
                 let (action, subject) = (planned.repair.action(), planned.repair.subject());
                 tracing::error!(action, subject, error = %failure, "a repair failed");
@@ -73,6 +78,7 @@ impl Owner {
             let done = json!({ "repairs": views.len(), "failed": failed, "ms": ms });
             self.bus.publish(context.draft("reconciliation.completed", done)).await?;
         }
+        fault::at("recover.done")?;
         Ok(views)
     }
 

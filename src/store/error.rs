@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::failure::{Code, Failure};
+use crate::fault::Injected;
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,19 @@ impl StoreError {
 
 fn is_code(error: &rusqlite::Error, code: rusqlite::ErrorCode) -> bool {
     error.sqlite_error_code() == Some(code)
+}
+
+impl From<Injected> for StoreError {
+    /// As SQLite would say it.
+    fn from(injected: Injected) -> Self {
+        let code = match injected.source.raw_os_error() {
+            Some(libc::ENOSPC) => rusqlite::ffi::SQLITE_FULL,
+            Some(libc::EIO) => rusqlite::ffi::SQLITE_IOERR,
+            Some(_) | None => rusqlite::ffi::SQLITE_CANTOPEN,
+        };
+        let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        Self::Sqlite { path: injected.name.into(), attempt: "pass", source }
+    }
 }
 
 impl From<StoreError> for Failure {

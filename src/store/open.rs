@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
-use crate::clock;
+use crate::{clock, fault};
 
 /// How long a write waits for somebody who looks at the file with another program.
 const BUSY: Duration = Duration::from_secs(5);
@@ -64,6 +64,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 }
 
 pub(super) fn open_whole(path: &Path) -> Result<(Connection, Opened), StoreError> {
+    fault::at("store.open")?;
     prepare_file(path)?;
     let failed = |attempt| {
         let path = path.to_owned();
@@ -79,6 +80,7 @@ pub(super) fn open_whole(path: &Path) -> Result<(Connection, Opened), StoreError
     set_up(&connection, path)?;
     check(&connection, path, found)?;
     let fresh = uuid::Uuid::new_v4().simple().to_string();
+    fault::at("store.migrate")?;
     let created = schema::migrate(&mut connection, &fresh).map_err(failed("migrate"))?;
     let (epoch, head) = connection
         .query_row("SELECT epoch, head FROM journal WHERE id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -192,6 +194,7 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let aside = free.next().ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))?;
     // The store goes last: as long as it is there, a start that was cut off does this again.
     for suffix in ["-wal", "-shm", ""] {
+        fault::at("store.aside")?;
         match fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

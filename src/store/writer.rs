@@ -17,6 +17,7 @@ use super::{Retention, StoreError};
 use crate::bus::{Batch, Event, Hub, Write};
 use crate::clock;
 use crate::failure::Failure;
+use crate::fault;
 use crate::ids::EventId;
 
 /// One transaction holds at most so many batches: it stays well under a tenth of a second.
@@ -153,6 +154,7 @@ impl Writer {
             |source| StoreError::Sqlite { path: self.seen.path.clone(), attempt: "write to", source };
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        fault::at("store.begin")?;
         let mut tally = Tally::new(&self.counters);
         if !tally.continues(&transaction).map_err(failed)? {
             return Err(StoreError::ForeignWriter { path: self.seen.path.clone() });
@@ -171,7 +173,9 @@ impl Writer {
             }
         }
         tally.save(&transaction).map_err(failed)?;
+        fault::at("store.commit")?;
         transaction.commit().map_err(failed)?;
+        fault::pass("store.committed");
         let (head, seqs) = tally.into_parts();
         self.counters.head = head;
         self.counters.seqs.extend(seqs);

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::sweep::{all_gone, round};
 use super::{Link, Swept, TaskError, alive, pidfd, read_exit, read_identity, sweep};
+use crate::fault;
 use crate::keeper::{self, Exit, Identity, SOCKET, signal};
 use crate::proc::{self, Process};
 
@@ -38,7 +39,9 @@ pub async fn end(run_dir: &Path, grace: Duration) -> EndedTask {
     let Some(task) = read_identity(run_dir) else {
         return EndedTask { complete: true, ..EndedTask::default() };
     };
+    fault::pass("task.end");
     let asked = ask(run_dir, grace).await.is_ok();
+    fault::pass("task.asked");
     let mut swept = Vec::new();
     let in_process = task.keeper_pid == std::process::id();
     if !in_process && !keeper_ended(&task, LEAVING).await {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{TaskError, pidfd, program, sweep};
 use crate::failure::Failure;
+use crate::fault;
 use crate::keeper::{self, Identity, Spec, StartResult};
 use crate::proc;
 
@@ -115,6 +116,7 @@ impl Inner {
                 return;
             }
         };
+        fault::pass("keeper.spawned");
         let result = match tokio::time::timeout(START_DEADLINE, talk(&mut child, &spec)).await {
             Ok(result) => result,
             Err(_elapsed) => {
@@ -122,6 +124,7 @@ impl Inner {
                 Err(TaskError::StartTimeout { task: spec.id, after: START_DEADLINE })
             }
         };
+        fault::pass("keeper.told");
         let failed = result.is_err();
         let started = result.map(|identity| Started { identity, keeper_gone });
         if failed {
@@ -167,12 +170,15 @@ async fn blocking_copy(from: &Path, bin: &Path) -> Result<PathBuf, TaskError> {
 
 async fn spawn_patiently(program: &Path, spec: &Spec) -> Result<Child, TaskError> {
     let mut tries = 0;
+    let failed = |source| TaskError::SpawnKeeper { program: program.to_path_buf(), source };
+    fault::at("keeper.spawn").map_err(|injected| failed(injected.source))?;
     loop {
         // No `pre_exec`: the child is made without copying our memory, however large we are.
         let spawned = Command::new(program)
             .arg(keeper::ARGUMENT)
             .arg(spec.id.text().as_str())
             .env_clear()
+            .envs(fault::handed_down())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -183,7 +189,7 @@ async fn spawn_patiently(program: &Path, spec: &Spec) -> Result<Child, TaskError
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            Err(source) => return Err(TaskError::SpawnKeeper { program: program.to_path_buf(), source }),
+            Err(source) => return Err(failed(source)),
         }
     }
 }

@@ -23,6 +23,7 @@ use super::pins::{answer, plain};
 use super::remove::remove_tree;
 use super::trash::{self, Spot, is_there};
 use super::trash_lock;
+use crate::fault;
 use crate::ids::LaneId;
 
 /// Fast enough to be limited by the disk; agents' leftovers compress well at any level.
@@ -85,6 +86,7 @@ pub async fn save_until(
     if is_there(&spot.restoring())? {
         return Err(missing("it is being brought back"));
     }
+    fault::at("save.begin")?;
     if entry.saved == Saved::Pending {
         let tracked = tracked_files(git, repo, entry.head.as_deref()).await?;
         let job = Job { spot: spot.clone(), tracked, oid_len: repo.oid_len, limit: limit_bytes };
@@ -97,10 +99,12 @@ pub async fn save_until(
         if last == SaveStep::Write {
             return Ok(entry);
         }
+        fault::at("save.published")?;
         entry.saved = saved;
         trash::store(&spot, &entry)?;
     }
     if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
+        fault::at("save.recorded")?;
         let tree = spot.tree();
         let held = lock.clone();
         let work = move |_cancel: CancellationToken| {
@@ -108,6 +112,7 @@ pub async fn save_until(
             remove_tree(&tree, None)
         };
         let _removed = in_background("freeing a retired tree", work).await?;
+        fault::at("save.freed")?;
     }
     Ok(entry)
 }
@@ -186,6 +191,7 @@ impl Job {
                 self.limit
             )));
         }
+        fault::at("save.write").map_err(io::Error::from)?;
         let archive = self.write_archive(top.as_ref(), &items, cancel)?;
         let top_mode = match &top {
             Some(top) => stamp_of(&rustix::fs::fstat(top)?).mode & 0o7777,
@@ -197,7 +203,9 @@ impl Job {
         {
             return Err(Halt::Unfit("something changed it while it was being saved".to_owned()));
         }
+        fault::at("save.written").map_err(io::Error::from)?;
         std::fs::rename(&manifest, self.spot.manifest())?;
+        fault::at("save.half").map_err(io::Error::from)?;
         std::fs::rename(&archive, self.spot.archive())?;
         trash::sync_parent(&archive)?;
         let bytes = std::fs::metadata(self.spot.archive())?.len();

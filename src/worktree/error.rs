@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::failure::{Code, Failure};
+use crate::fault::Injected;
 
 /// The longest piece of git's own words that goes into a message; more is noise on a screen.
 pub const STDERR_TAIL_BYTES: usize = 2_000;
@@ -363,6 +364,12 @@ pub(super) fn says_disk_full(stderr: &str) -> bool {
     stderr.lines().any(|line| line.starts_with("error: unable to write file "))
         || stderr.contains("No space left on device")
         || stderr.contains("Disk quota exceeded")
+}
+
+impl From<Injected> for WorktreeError {
+    fn from(injected: Injected) -> Self {
+        Self::file("pass", injected.name, injected.source)
+    }
 }
 
 impl From<WorktreeError> for Failure {

@@ -21,6 +21,7 @@ use super::call::{
     clean_environment, driver_names, driver_off, fixed_environment, fixed_settings, joined, label,
 };
 use super::error::WorktreeError;
+use crate::fault;
 
 /// The oldest git that has what we use (`worktree list -z` is newer and not used).
 pub const MIN_VERSION: (u32, u32) = (2, 34);
@@ -248,12 +249,17 @@ fn is_executable(path: &Path) -> bool {
 /// `StartGit`, `GitTimeout`, `GitOutputLimit`.
 pub async fn run(command: GitCommand, timeout: Duration) -> Result<GitOutput, WorktreeError> {
     let label = command.label.clone();
+    if let Some(code) = fault::instead_of_git(&label)? {
+        let stderr = b"fatal: a fail point".to_vec();
+        return Ok(GitOutput { stdout: Vec::new(), stderr, code: Some(code), signal: None });
+    }
     let mut child = start(&command)?;
     // Before `child` in the order of dropping: the group is killed while its leader still holds the number.
     let mut group = Group::of(&child);
     let work = talk(&mut child, command.stdin, &label);
     match tokio::time::timeout(timeout, work).await {
         Ok(result) => {
+            fault::at("git.ran")?;
             match &result {
                 Ok(_output) => group.done(),
                 Err(_too_much) => group.kill(),

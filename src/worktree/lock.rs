@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::error::{WorktreeError, quoted};
+use crate::fault;
 
 /// How often another process's lock is tried again; holders keep it for about a millisecond.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -35,6 +36,7 @@ impl WorkspaceLock {
     /// # Errors
     /// `Lock` (`BUSY`) with the name of who holds it, `File` when the lock file cannot be opened.
     pub async fn acquire(common_dir: &Path, patience: Duration, holder: &str) -> Result<Self, WorktreeError> {
+        fault::at("lock.workspace")?;
         let until = Instant::now() + patience;
         let path = common_dir.join("lanes.lock");
         let open = || {

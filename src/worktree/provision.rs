@@ -13,6 +13,7 @@ use super::error::{WorktreeError, tail};
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
 use super::model::{Order, Repository, Tree};
 use super::{files, layout, lock, token, undo};
+use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
 const ATTEMPTS: u32 = 8;
@@ -121,17 +122,22 @@ async fn make(
     let mut notes = Vec::new();
     progress(Step::AddTree);
     let hooks = Hooks::find(git, repo).await?;
+    fault::at("provision.add")?;
     add_tree(git, repo, order, runner, &hooks).await?;
+    fault::at("provision.added")?;
     notes.extend(hooks.note());
     let path = order.path.to_path_buf();
     let admin_dir = admin_dir_of(repo, &path)?;
     token::write_token(&admin_dir, order)?;
+    fault::at("provision.token")?;
     if order.submodules && path.join(".gitmodules").is_file() {
         progress(Step::Submodules);
         init_submodules(git, repo, order, runner, &admin_dir).await?;
+        fault::at("provision.submodules")?;
     }
     progress(Step::Files);
     notes.extend(files::place(git, repo, order, &admin_dir).await?);
+    fault::at("provision.files")?;
     let meta = fs::symlink_metadata(&path).map_err(|error| WorktreeError::file("look at", &path, error))?;
     let admin_id = admin_dir.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Tree {

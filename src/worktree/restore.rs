@@ -24,6 +24,7 @@ use super::token::found_tree;
 use super::trash::{self, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
 use super::trash_retire::{identity, rename_checked};
+use crate::fault;
 use crate::ids::LaneId;
 
 /// What is being brought back where: all that [`roll_back`] needs.
@@ -109,10 +110,12 @@ pub async fn bring_back_until(
         std::fs::create_dir_all(parent).map_err(|error| WorktreeError::file("make", parent, error))?;
     }
     let from_archive = matches!(entry.saved, Saved::Archived { .. });
+    fault::at("restore.unpack")?;
     let manifest = match from_archive {
         true => Some(restore_unpack::unpack(git, repo, &spot).await?),
         false => None,
     };
+    fault::at("restore.unpacked")?;
     let source = if from_archive { spot.staging() } else { spot.tree() };
     if !is_there(&source)? {
         // It was gone before the lane was retired: an empty tree, everything deleted.
@@ -125,21 +128,26 @@ pub async fn bring_back_until(
     let order = Order { branch: branch.clone(), ..order.clone() };
     let intent = Restoring { order, admin_id, dev, ino, from_archive, branch: plan.create.clone() };
     trash::write_record(&spot.restoring(), &intent)?;
+    fault::at("restore.intent")?;
     let work = Work { git, repo, spot: &spot, entry: &entry, intent: &intent, source: &source, plan: &plan };
     let mut notes = plan.notes.clone();
     if last >= RestoreStep::Branch {
         restore_branch::create(git, repo, &spot, &entry, &plan).await?;
+        fault::at("restore.branch")?;
     }
     if last >= RestoreStep::Admin {
         work.admin(manifest.as_ref(), &mut notes).await?;
+        fault::at("restore.admin")?;
     }
     if last >= RestoreStep::Tree {
         work.tree(&mut notes).await?;
+        fault::at("restore.tree")?;
     }
     if last >= RestoreStep::Done {
         if from_archive {
             sync_disk(&path).await?;
         }
+        fault::at("restore.synced")?;
         forget(&spot)?;
     }
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -163,6 +171,7 @@ pub async fn roll_back(
     }
     let _lock = lock_spot(&spot).await?;
     let Some(intent) = trash::read_record::<Restoring>(&spot.restoring())? else { return Ok(()) };
+    fault::at("rollback.begin")?;
     let place = intent.order.path.to_path_buf();
     if is_there(&place)? {
         let now = identity(&place)?;
@@ -175,8 +184,11 @@ pub async fn roll_back(
         }
     }
     let _gone = remove_tree(&spot.staging(), None)?;
+    fault::at("rollback.tree")?;
     restore_admin::withdraw(repo, &spot, &intent).await?;
+    fault::at("rollback.admin")?;
     restore_branch::withdraw(git, repo, &intent).await?;
+    fault::at("rollback.branch")?;
     trash::remove_file_if_there(&spot.restoring())
         .and_then(|()| trash::sync_parent(&spot.restoring()))
         .map_err(|error| WorktreeError::file("remove", spot.restoring(), error))
@@ -236,6 +248,7 @@ pub(super) fn forget(spot: &Spot) -> Result<(), WorktreeError> {
     std::fs::rename(&spot.dir, &gone)
         .and_then(|()| trash::sync_parent(&spot.dir))
         .map_err(|error| WorktreeError::file("remove", &spot.dir, error))?;
+    fault::at("forget.taken")?;
     // What cannot be removed now is swept by the next `empty`.
     let _later = remove_tree(&gone, None);
     tidy(&spot.dir);
@@ -279,7 +292,9 @@ impl Work<'_> {
                 notes.push(format!("git will look at every file again: {error}"));
             }
         }
+        fault::at("restore.staged")?;
         let admin = restore_admin::publish(self.repo, self.spot, self.intent).await?;
+        fault::at("restore.published")?;
         restore_branch::settle_head(self.git, &admin, self.plan).await?;
         restore_admin::point_tree(self.source, &admin)
     }
@@ -287,6 +302,7 @@ impl Work<'_> {
     async fn tree(&self, notes: &mut Vec<String>) -> Result<(), WorktreeError> {
         let place = self.intent.order.path.to_path_buf();
         rename_checked(self.source, &place, (self.intent.dev, self.intent.ino))?;
+        fault::at("restore.moved")?;
         let admin = self.repo.common_dir.join("worktrees").join(&self.intent.admin_id);
         if is_there(&admin.join("modules"))? {
             notes.extend(restore_modules::point(self.git, &admin, &place).await?);

@@ -20,6 +20,7 @@ use super::model::Repository;
 use super::pins::{answer, plain};
 use super::remove::remove_tree;
 use super::trash::Spot;
+use crate::fault;
 
 /// Blobs asked for in one call.
 const BATCH_COUNT: usize = 2_000;
@@ -32,6 +33,7 @@ pub(super) async fn unpack(git: &Git, repo: &Repository, spot: &Spot) -> Result<
     let place = spot.clone();
     let work = move |_cancel| extract(&place);
     let manifest = in_background("unpacking an archive", work).await?;
+    fault::at("restore.blobs")?;
     let blobs: Vec<Item> =
         manifest.items.iter().filter(|item| matches!(item.content, Content::Blob { .. })).cloned().collect();
     let mut rest = blobs.as_slice();

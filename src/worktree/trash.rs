@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::error::WorktreeError;
 use super::model::TrashEntry;
 use crate::clock::Timestamp;
+use crate::fault;
 use crate::ids::LaneId;
 
 /// The folder of the trash in a root of trees.
@@ -204,6 +205,7 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&sibling)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    fault::at("record.write")?;
     std::fs::rename(&sibling, path)?;
     sync_parent(path)
 }

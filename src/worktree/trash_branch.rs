@@ -11,6 +11,7 @@ use super::pins::{answer, plain};
 use super::refs_files;
 use super::trash::{self, Spot, read_small};
 use super::trash_lock;
+use crate::fault;
 use crate::raw::Raw;
 
 /// Deletes the branch of the order when it is ours, merged, and used nowhere. What is needed to make it
@@ -46,6 +47,7 @@ pub(super) async fn delete_if_merged(
     };
     trash::store(spot, entry)?;
     keep_reflog(repo, spot, &name)?;
+    fault::at("retire.deleting")?;
     let delete = ["update-ref", "--no-deref", "-d", full.as_str(), tip.as_str()];
     let deleted = git.run(plain(git, Mode::Write, &place, &delete), git.timeout()).await?;
     if !deleted.ok() {
@@ -61,6 +63,7 @@ pub(super) async fn delete_if_merged(
         let remove = ["config", "--local", "--remove-section", section.as_str()];
         let _only_cosmetic = git.run(plain(git, Mode::Write, &place, &remove), git.timeout()).await?;
     }
+    fault::at("retire.deleted")?;
     entry.branch_deleted = true;
     trash::store(spot, entry)
 }

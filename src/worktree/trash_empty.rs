@@ -11,6 +11,7 @@ use super::remove::remove_tree;
 use super::restore::{GONE_PREFIX, forget, tidy};
 use super::trash::{self, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
+use crate::fault;
 use crate::ids::LaneId;
 
 /// What was emptied.
@@ -45,6 +46,7 @@ pub async fn empty(
         match trash::load(&spot) {
             Ok(Some(entry)) if entry.complete && !is_there(&spot.restoring())? => {
                 let size = trash::size(&entry).unwrap_or(0);
+                fault::at("empty.begin")?;
                 forget(&spot)?;
                 emptied.freed += size;
                 emptied.lanes.push(*lane_id);
@@ -54,6 +56,7 @@ pub async fn empty(
         }
     }
     sweep(root);
+    fault::at("empty.taken")?;
     let _lock = trash_lock::lock(repo).await?;
     if !trash::broken(root)?.is_empty() {
         // What an entry pins that cannot be read is not known: everything stays pinned.
@@ -62,6 +65,7 @@ pub async fn empty(
     let mut rest = trash::list(root)?;
     rest.retain(|entry| !entry.pins.is_empty());
     pins_vault::rebuild(git, repo, root, &rest).await?;
+    fault::at("empty.vault")?;
     layout::release(repo, root);
     Ok(emptied)
 }

@@ -10,6 +10,7 @@ use super::error::WorktreeError;
 use super::lock::WorkspaceLock;
 use super::model::Repository;
 use super::trash::Spot;
+use crate::fault;
 
 /// How long to wait for the repository: fifty lanes may be retired at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ pub(super) async fn lock(repo: &Repository) -> Result<WorkspaceLock, WorktreeErr
 /// Takes the lock of an entry: who saves, brings back or empties it holds it meanwhile, also a blocking
 /// thread that nobody waits for any more.
 pub(super) async fn lock_entry(spot: &Spot) -> Result<File, WorktreeError> {
+    fault::at("lock.entry")?;
     let path = spot.dir.join("lock");
     let file = OpenOptions::new()
         .create(true)

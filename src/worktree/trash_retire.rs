@@ -23,7 +23,7 @@ use super::trash_branch;
 use super::trash_locate::{AdminAt, TreeAt, find_admin, find_tree_of};
 use super::trash_lock;
 use super::trash_move::move_folder;
-use crate::clock;
+use crate::{clock, fault};
 
 /// The steps of [`retire`], in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,23 +83,29 @@ pub async fn retire_until(
         // Devices are numbered anew by a start of the machine; who calls has looked at the tree since.
         (entry.tree.dev, entry.tree.ino) = (tree.dev, tree.ino);
     }
+    fault::at("retire.intent")?;
     let work = Retiring { git, repo, spot: &spot };
     if !entry.complete && last >= RetireStep::Pin {
         work.pin(&mut entry).await?;
+        fault::at("retire.pin")?;
     }
     if !entry.complete && last >= RetireStep::Tree {
         work.move_tree(&mut entry)?;
+        fault::at("retire.tree")?;
     }
     if !entry.complete && last >= RetireStep::Admin {
         work.move_admin(&mut entry).await?;
+        fault::at("retire.admin")?;
     }
     if !entry.complete && last >= RetireStep::Branch {
         trash_branch::delete_if_merged(git, repo, &spot, &mut entry).await?;
+        fault::at("retire.branch")?;
     }
     if !entry.complete && last >= RetireStep::Done {
         entry.complete = true;
         trash::store(&spot, &entry)?;
     }
+    fault::at("retire.done")?;
     Ok(entry)
 }
 
@@ -154,6 +160,7 @@ async fn begin(
         complete: false,
         notes,
     };
+    fault::at("retire.begin")?;
     trash::make_spot(spot)?;
     trash::store(spot, &entry)?;
     Ok(entry)
@@ -210,6 +217,7 @@ impl Retiring<'_> {
             };
             let root = entry.order.root.as_path();
             entry.vault_commit = Some(pins_vault::hold(self.git, self.repo, root, &link).await?);
+            fault::at("retire.held")?;
         }
         trash::store(self.spot, entry)
     }

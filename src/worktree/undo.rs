@@ -14,6 +14,7 @@ use super::model::{Order, Repository};
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
 use super::{layout, lock::WorkspaceLock, remove::remove_tree, token};
+use crate::fault;
 
 /// How often processes that a crashed provisioning left are looked for and killed; one may just fork.
 const KILL_ROUNDS: u32 = 100;
@@ -32,14 +33,17 @@ pub async fn undo(git: &Git, repo: &Repository, order: &Order) -> Result<(), Wor
     let (repo_, order_) = (repo.clone(), order.clone());
     let held =
         WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &format!("undo of {}", order.name)).await?;
+    fault::at("undo.begin")?;
     let moved = tokio::task::spawn_blocking(move || take_out(&repo_, &order_));
     let removing = moved.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
     drop_branch(git, repo, order).await?;
+    fault::at("undo.branch")?;
     drop(held);
     let removal = tokio::task::spawn_blocking(move || {
         removing.iter().try_for_each(|path| remove_tree(path, None).map(|_removed| ()))
     });
     removal.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
+    fault::at("undo.removed")?;
     layout::release(repo, order.root.as_path());
     Ok(())
 }
@@ -63,10 +67,12 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
         let _before = remove_tree(&tree_aside, None)?;
         fs::rename(path, &tree_aside).map_err(|error| WorktreeError::file("move away", path, error))?;
     }
+    fault::at("undo.tree")?;
     for dir in ours {
         let _before = remove_tree(&admin_aside, None)?;
         fs::rename(dir, &admin_aside).map_err(|error| WorktreeError::file("move away", dir, error))?;
     }
+    fault::at("undo.admin")?;
     // git was killed between making its admin directory and writing the first file into it. Both calls
     // remove empty folders only.
     if let Some(name) = path.file_name() {

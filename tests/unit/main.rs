@@ -16,6 +16,7 @@ mod cli_render;
 mod cli_sanitise;
 mod config;
 mod daemon_environment;
+mod fault;
 mod ids;
 mod keeper_index;
 mod keeper_protocol;

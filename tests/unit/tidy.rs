@@ -29,10 +29,11 @@ const EDGES: [(&str, &[&str]); 16] = [
 ];
 
 /// The ground that everything stands on; a line says what each may use itself.
-const GROUND: [(&str, &[&str]); 8] = [
+const GROUND: [(&str, &[&str]); 9] = [
     ("clock", &[]),
-    ("failure", &[]),
-    ("files", &[]),
+    ("failure", &["fault"]),
+    ("fault", &[]),
+    ("files", &["fault"]),
     ("home", &["failure", "files", "ids"]),
     ("ids", &["clock", "failure", "raw"]),
     ("memory", &[]),
@@ -195,6 +196,26 @@ fn programs_are_started_where_everybody_expects_it() {
         ["worktree/git.rs", "task/launch.rs", "daemon/launch.rs", "keeper/spawn.rs", "cli/open.rs"];
     only_in(&starters, &["Command::new(", "posix_spawn", "libc::fork", "libc::exec"]);
     assert!(outside(&["Command::new(\"git\")"], &[]).is_empty());
+}
+
+#[test]
+fn every_fail_point_is_listed_and_used() {
+    let mut used = BTreeSet::new();
+    for (file, text) in sources("src") {
+        for (_, line) in code(&text) {
+            for call in ["fault::at(", "fault::pass("] {
+                let names = line.match_indices(call).map(|(at, found)| &line[at + found.len()..]);
+                for name in names {
+                    let name = name.split('"').nth(1);
+                    used.insert(name.unwrap_or_else(|| panic!("src/{file}: no name in {line}")).to_owned());
+                }
+            }
+        }
+    }
+    // Named where a call of git is put in its place.
+    used.insert("git.run".to_owned());
+    let listed: Vec<String> = lanes::fault::POINTS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(listed, used.into_iter().collect::<Vec<_>>());
 }
 
 #[test]

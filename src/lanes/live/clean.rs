@@ -8,6 +8,7 @@ use super::watch::stop;
 use crate::bus::Context;
 use crate::config::Config;
 use crate::failure::{Code, Failure};
+use crate::fault;
 use crate::ids::TaskKind;
 use crate::lanes::lane::{Lane, Stage};
 use crate::lanes::world::Retired;
@@ -16,6 +17,7 @@ use crate::worktree::{self, TrashEntry, Tree, Whereabouts};
 
 impl Shared {
     pub(super) async fn clean(&self, lane: &Lane, context: &Context) -> Result<Retired, Failure> {
+        fault::at("clean.begin")?;
         let config = self.config(lane).await;
         let mut notes = Vec::new();
         if let (Some(hook), Some(tree)) = (&config.hooks.pre_cleanup, &lane.tree)
@@ -25,6 +27,7 @@ impl Shared {
             notes.push(failure.message);
         }
         self.stop_all(lane, &config, context).await?;
+        fault::at("clean.stopped")?;
         self.forget_groups(lane.id).await;
         self.forget_agent(lane.id);
         for task in lane.tasks.values() {
@@ -34,6 +37,7 @@ impl Shared {
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;
         let entry = worktree::retire(git, &repo, &lane.order, tree).await?;
+        fault::at("clean.retired")?;
         let mut draft = context.draft(
             "lane.worktree.removed",
             json!({ "path": lane.order.path, "branch_deleted": entry.branch_deleted, "head": entry.head }),
@@ -41,6 +45,7 @@ impl Shared {
         draft.workspace_id = Some(lane.workspace_id());
         draft.lane_id = Some(lane.id);
         self.bus.publish(draft).await?;
+        fault::at("clean.told")?;
         notes.extend(what_is_kept(&entry));
         self.save_later(entry);
         Ok(Retired { notes })

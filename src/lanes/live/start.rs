@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::failure::Failure;
+use crate::fault;
 use crate::ids::TaskKind;
 use crate::keeper::{self, Identity, Spec};
 use crate::lanes::lane::{Lane, Task};
@@ -10,6 +11,7 @@ use crate::task;
 
 impl Shared {
     pub(super) async fn start(&self, lane: &Lane, task: &Task, launch: Launch) -> Result<Identity, Failure> {
+        fault::at("task.begin")?;
         task::Room::look().take(task.kind())?;
         let config = self.config(lane).await;
         let tree = lane.order.path.to_path_buf();
@@ -43,6 +45,7 @@ impl Shared {
             keeper::remove_group(kill.as_path());
         }
         let identity = started?.identity;
+        fault::pass("task.started");
         if let Some(recipe) = launch.recipe {
             let folder = task.log_dir.to_path_buf();
             let written = tokio::task::spawn_blocking(move || recipe.write(&folder)).await;

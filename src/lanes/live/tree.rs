@@ -4,6 +4,7 @@ use super::Shared;
 use crate::bus::{Actor, Context, Table};
 use crate::config::Config;
 use crate::failure::{Code, Failure};
+use crate::fault;
 use crate::ids::LaneId;
 use crate::lanes::lane::Lane;
 use crate::raw::Raw;
@@ -11,6 +12,7 @@ use crate::worktree::{self, Git, Repository, TrashEntry, Tree};
 
 impl Shared {
     pub(super) async fn provision(&self, lane: &Lane, context: &Context) -> Result<Tree, Failure> {
+        fault::at("create.begin")?;
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;
         let config = self.config(lane).await;
@@ -21,12 +23,14 @@ impl Shared {
             }
             None => self.make(git, &repo, lane, &config).await?,
         };
+        fault::pass("create.made");
         if let (Some(hook), None) = (&config.hooks.post_create, lane.restored_from)
             && let Err(failure) = self.hook(lane, hook, "post_create", context).await
         {
             let _nothing_stays = self.undo(lane).await?;
             return Err(failure);
         }
+        fault::pass("create.hooked");
         Ok(tree)
     }
 
