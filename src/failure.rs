@@ -17,6 +17,7 @@ pub enum Code {
     BaseNotFound,
     LaneNotFound,
     TaskNotFound,
+    OrphanNotFound,
     NameTaken,
     NameInvalid,
     BranchExists,
@@ -51,12 +52,13 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::NotARepository,
         Self::NoCommits,
         Self::BaseNotFound,
         Self::LaneNotFound,
         Self::TaskNotFound,
+        Self::OrphanNotFound,
         Self::NameTaken,
         Self::NameInvalid,
         Self::BranchExists,

@@ -125,10 +125,18 @@ fn descendants_by_parent(root: u32) -> Vec<Process> {
 
 /// The value of a variable in the environment that a process was started with, as far as we may look.
 pub fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let block = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    block.split(|b| *b == 0).find_map(|entry| {
-        let rest = entry.strip_prefix(name.as_bytes())?;
-        rest.strip_prefix(b"=").map(<[u8]>::to_vec)
+    let [value] = variables(pid, &[name]);
+    value
+}
+
+/// The values of several variables, in one reading, as [`variable`].
+pub fn variables<const N: usize>(pid: u32, names: &[&str; N]) -> [Option<Vec<u8>>; N] {
+    let block = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    names.map(|name| {
+        block.split(|b| *b == 0).find_map(|entry| {
+            let rest = entry.strip_prefix(name.as_bytes())?;
+            rest.strip_prefix(b"=").map(<[u8]>::to_vec)
+        })
     })
 }
 

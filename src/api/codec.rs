@@ -141,6 +141,7 @@ pub const fn number(code: Code) -> i64 {
         | Code::BaseNotFound
         | Code::LaneNotFound
         | Code::TaskNotFound
+        | Code::OrphanNotFound
         | Code::NameTaken
         | Code::NameInvalid
         | Code::BranchExists

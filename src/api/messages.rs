@@ -113,6 +113,12 @@ methods! {
     TaskLogs = "task.logs", false, Logs => LogsReply;
     /// Disconnects the clients attached to a lane's terminals.
     TaskDetach = "task.detach", true, LaneRef => Nothing;
+    /// Lists what looks left over, as of now.
+    OrphanList = "orphan.list", false, OrphanListParams => OrphansReply;
+    /// Has what was suggested dealt with.
+    OrphanConfirm = "orphan.confirm", true, OrphanRefs => OrphanResultsReply;
+    /// Puts what was suggested off.
+    OrphanDecline = "orphan.decline", true, OrphanRefs => OrphanResultsReply;
     /// Reads past events.
     EventReplay = "event.replay", false, Replay => ReplayReply;
     /// Starts notifications `event` on this connection.
@@ -752,6 +758,9 @@ pub struct ReconcileParams {
 pub struct RepairsReply {
     /// In the order they are done.
     pub repairs: Vec<RepairView>,
+    /// How much looks left over besides, and waits for the user (`orphan.list`).
+    #[serde(default)]
+    pub suggestions: u64,
 }
 
 /// One repair.
@@ -768,6 +777,83 @@ pub struct RepairView {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Which suggestions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphanListParams {
+    /// With those that were declined.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// `{"orphans": […]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphansReply {
+    /// The riskiest first.
+    pub orphans: Vec<OrphanView>,
+    /// How often the watchdog has looked since the store was made.
+    pub cycles: u64,
+    /// How long this look took, in milliseconds.
+    pub ms: u64,
+}
+
+/// Something that looks left over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphanView {
+    /// Its id: the same for the same thing.
+    pub id: String,
+    /// `worktree`, `admin_entry`, `process`, `keeper`, `run_folder`, `log_folder`, `undo_rest` or `socket`.
+    pub kind: String,
+    /// A path, or a process.
+    pub resource: Raw,
+    /// The id of the lane it was of, or `unknown`.
+    pub owner: String,
+    /// Since when it is there.
+    pub since: Timestamp,
+    /// How long that is now, in seconds.
+    pub age_s: u64,
+    /// `low` (younger than an hour, owner known), `medium` (up to a day), `high` (older, or nobody knows whose).
+    pub risk: String,
+    /// Why it is taken for left over.
+    pub reason: String,
+    /// What confirming does.
+    pub action: String,
+    /// The task it was of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Not suggested before this, because it was declined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declined_until: Option<Timestamp>,
+}
+
+/// Suggestions by id, or the unique start of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphanRefs {
+    /// Which.
+    pub orphans: Vec<String>,
+}
+
+/// `{"results": […]}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphanResultsReply {
+    /// In the order asked for.
+    pub results: Vec<OrphanResult>,
+}
+
+/// What became of one suggestion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OrphanResult {
+    /// Its id, or the words when there is no such one.
+    pub orphan: String,
+    /// True when done.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// What was done and kept, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Approvals.

@@ -90,6 +90,9 @@ pub enum Command {
     Events(EventsArgs),
     /// Compares what is written down with what is there, and repairs.
     Reconcile(ReconcileArgs),
+    /// What looks left over: nothing of it is touched before you say so.
+    #[command(subcommand)]
+    Orphans(OrphansCommand),
     /// Shows and approves what the configuration of this repository would run or open up.
     Trust(TrustArgs),
     /// The process that looks after the lanes.
@@ -398,6 +401,29 @@ pub struct ReconcileArgs {
     /// Only says what would be done.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `orphans …`
+#[derive(Debug, Subcommand)]
+pub enum OrphansCommand {
+    /// Lists it, the riskiest first.
+    Ls {
+        /// With what was declined.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Has it dealt with: trees go to the trash, processes are ended, the rest is removed.
+    Confirm {
+        /// Ids, or the unique start of one.
+        #[arg(value_name = "ID", required = true)]
+        orphans: Vec<String>,
+    },
+    /// Does not suggest it again for a day (`watchdog.cooldown`).
+    Decline {
+        /// Ids, or the unique start of one.
+        #[arg(value_name = "ID", required = true)]
+        orphans: Vec<String>,
+    },
 }
 
 /// `trust`

@@ -58,6 +58,11 @@ pub async fn revive(session: &Session, args: ReviveArgs) -> Result<u8, Failure> 
 /// The exit code of several results: 0 when all are done; a usage mistake weighs less than a refusal or
 /// a name that is not there, and those less than a failure or a timeout.
 pub fn worst(results: &[LaneResult]) -> u8 {
+    worst_of(results.iter().map(|result| (result.ok, result.error.as_ref())))
+}
+
+/// The same for results of any kind: whether it was done, and why not.
+pub fn worst_of<'a>(results: impl Iterator<Item = (bool, Option<&'a Failure>)>) -> u8 {
     let weight = |code: &u8| match code {
         0 => 0,
         2 => 1,
@@ -67,10 +72,7 @@ pub fn worst(results: &[LaneResult]) -> u8 {
         _failed => 5,
     };
     results
-        .iter()
-        .map(|result| {
-            result.error.as_ref().map_or(u8::from(!result.ok), |failure| main::exit_code(failure.code))
-        })
+        .map(|(ok, error)| error.map_or(u8::from(!ok), |failure| main::exit_code(failure.code)))
         .max_by_key(weight)
         .unwrap_or(0)
 }

@@ -78,7 +78,11 @@ pub async fn reconcile(session: &Session, args: ReconcileArgs) -> Result<u8, Fai
         if reply.repairs.is_empty() {
             output.note("everything is as it is written down");
         }
-        output.lines(reply.repairs.iter().map(|repair| render::repair(repair, args.dry_run)))
+        output.lines(reply.repairs.iter().map(|repair| render::repair(repair, args.dry_run)))?;
+        if reply.suggestions > 0 {
+            output.note(&format!("{} more look left over: lanes orphans ls", reply.suggestions));
+        }
+        Ok(())
     })?;
     let failed = reply.repairs.iter().any(|repair| repair.error.is_some());
     Ok(u8::from(failed))

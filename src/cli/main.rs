@@ -10,8 +10,8 @@ use super::environment::Environment;
 use super::output::{self, Output};
 use super::session::Session;
 use super::{
-    attach, cleanup, create, daemon, diff, events, exec, list, logging, logs, open, quickstart, send, share,
-    shell, trash, trust, wait,
+    attach, cleanup, create, daemon, diff, events, exec, list, logging, logs, open, orphans, quickstart,
+    send, share, shell, trash, trust, wait,
 };
 use crate::failure::{Code, Failure};
 
@@ -19,7 +19,7 @@ use crate::failure::{Code, Failure};
 pub const fn exit_code(code: Code) -> u8 {
     match code {
         Code::NameInvalid | Code::ConfigInvalid | Code::ValidationError => 2,
-        Code::LaneNotFound | Code::TaskNotFound => 4,
+        Code::LaneNotFound | Code::TaskNotFound | Code::OrphanNotFound => 4,
         Code::NameTaken
         | Code::BranchExists
         | Code::BranchCheckedOut
@@ -60,6 +60,7 @@ pub const fn default_hint(code: Code) -> Option<&'static str> {
         Code::BaseNotFound => Some("give a branch, tag or commit that exists with --base"),
         Code::LaneNotFound => Some("see the open lanes with `lanes ls`, closed ones with `lanes ls --all`"),
         Code::TaskNotFound => Some("see the tasks of a lane with `lanes show LANE`"),
+        Code::OrphanNotFound => Some("see what there is with `lanes orphans ls`"),
         Code::NameTaken => Some("take another name, or `--ensure` to use the lane that is there"),
         Code::NameInvalid => Some("use letters, digits, `.`, `_` and `-`, at most 63"),
         Code::BranchExists => Some("take another name, or work on that branch with `--branch`"),
@@ -192,6 +193,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Trash(TrashCommand::Ls) => trash::ls(session).await,
         Command::Trash(TrashCommand::Empty { lanes, yes }) => trash::empty(session, &lanes, yes).await,
         Command::Events(args) => events::events(session, args).await,
+        Command::Orphans(command) => orphans::orphans(session, command).await,
         Command::Reconcile(args) => daemon::reconcile(session, args).await,
         Command::Trust(args) => trust::trust(session, args).await,
         Command::Daemon(command) => daemon::daemon(session, command).await,

@@ -23,6 +23,7 @@ mod logging;
 mod logs;
 mod main;
 mod open;
+mod orphans;
 pub mod output;
 mod quickstart;
 pub mod render;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::sanitise::{clean, clean_bytes, clean_lines};
 use super::table::{Align, Table};
-use crate::api::{DaemonView, Guarantees, LaneResult, LaneView, LimitView, RepairView, TaskView, TrashView};
+use crate::api::{
+    DaemonView, Guarantees, LaneResult, LaneView, LimitView, OrphanResult, OrphanView, RepairView, TaskView,
+    TrashView,
+};
 use crate::bus::Event;
 use crate::clock::Timestamp;
 use crate::failure::Failure;
@@ -230,15 +233,42 @@ fn saved(saved: &Saved) -> String {
 
 /// What became of one lane.
 pub fn result(result: &LaneResult, done: &str) -> Vec<String> {
-    let lane = clean_bytes(result.lane.as_bytes());
-    let mut lines = match &result.error {
-        None => vec![format!("{lane}: {done}")],
-        Some(failure) => vec![format!("{lane}: {}", clean_lines(&failure.message))],
+    became(&clean_bytes(result.lane.as_bytes()), done, result.error.as_ref(), &result.notes)
+}
+
+/// What became of one suggestion.
+pub fn orphan_result(result: &OrphanResult, done: &str) -> Vec<String> {
+    became(&clean(&result.orphan), done, result.error.as_ref(), &result.notes)
+}
+
+fn became(what: &str, done: &str, error: Option<&Failure>, notes: &[String]) -> Vec<String> {
+    let mut lines = match error {
+        None => vec![format!("{what}: {done}")],
+        Some(failure) => vec![format!("{what}: {}", clean_lines(&failure.message))],
     };
-    if let Some(hint) = result.error.as_ref().and_then(|failure| failure.hint.as_ref()) {
+    if let Some(hint) = error.and_then(|failure| failure.hint.as_ref()) {
         lines.push(format!("    {}", clean_lines(hint)));
     }
-    lines.extend(result.notes.iter().map(|note| format!("    {}", clean_lines(note))));
+    lines.extend(notes.iter().map(|note| format!("    {}", clean_lines(note))));
+    lines
+}
+
+/// What looks left over: what it is, then why, then what would be done.
+pub fn orphan(orphan: &OrphanView, now: Timestamp) -> Vec<String> {
+    let facts = [
+        format!("{} risk", clean(&orphan.risk)),
+        age(orphan.since.age(now)),
+        format!("owner {}", clean(&orphan.owner)),
+    ];
+    let mut lines = vec![
+        format!("{}  {}", clean(&orphan.id), clean_bytes(orphan.resource.as_bytes())),
+        format!("    {}, {}", clean(&orphan.kind), facts.join(", ")),
+        format!("    {}", clean_lines(&orphan.reason)),
+    ];
+    lines.push(match orphan.declined_until {
+        Some(until) => format!("    declined until {until}"),
+        None => format!("    confirm: {}", clean(&orphan.action)),
+    });
     lines
 }
 

@@ -9,7 +9,7 @@ use super::model::{Backend, Config, Hook};
 use super::units;
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 35] = [
     "lanes.capacity",
     "lanes.branch_prefix",
     "worktree.root",
@@ -40,6 +40,8 @@ pub const KEYS: [&str; 33] = [
     "events.keep",
     "daemon.idle_exit",
     "daemon.crash_limit",
+    "watchdog.every",
+    "watchdog.cooldown",
     "attach.detach_key",
     "git.timeout",
     "git.checkout_timeout",
@@ -102,6 +104,8 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
         "events.keep" => span(value, HOUR, YEARS, |d| config.events.keep = d),
         "daemon.idle_exit" => span(value, SECOND, YEARS, |d| config.daemon.idle_exit = Some(d)),
         "daemon.crash_limit" => count(value, 0, 30, |n| config.daemon.crash_limit = n),
+        "watchdog.every" => span(value, MIN_CYCLE, YEARS, |d| config.watchdog.every = d),
+        "watchdog.cooldown" => span(value, SECOND, YEARS, |d| config.watchdog.cooldown = d),
         "attach.detach_key" => detach_key(value, |text| config.attach.detach_key = text),
         "git.timeout" => span(value, SECOND, HOUR, |d| config.git.timeout = d),
         "git.checkout_timeout" => span(value, SECOND, DAY, |d| config.git.checkout_timeout = d),
@@ -110,6 +114,8 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
 }
 
 const MS: Duration = Duration::from_millis(1);
+/// Tests look this often; nobody else has a reason to.
+const MIN_CYCLE: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);

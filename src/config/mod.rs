@@ -23,7 +23,7 @@ pub use files::{LOCAL_FILE, PROJECT_FILE, load};
 pub use keys::{KEYS, needs_approval};
 pub use model::{
     Attach, Backend, Config, Daemon, Disk, Events, Git, Hook, Hooks, Lanes, Limits, Pool, Stop, Task, Trash,
-    Worktree,
+    Watchdog, Worktree,
 };
 pub use parse::{Ask, Layer, Loaded, Origin, fingerprint, merge};
 pub use trust::Approvals;

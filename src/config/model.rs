@@ -38,6 +38,8 @@ pub struct Config {
     pub events: Events,
     /// `daemon.*`
     pub daemon: Daemon,
+    /// `watchdog.*`
+    pub watchdog: Watchdog,
     /// `attach.*`
     pub attach: Attach,
     /// `git.*`
@@ -248,6 +250,21 @@ pub struct Daemon {
 impl Default for Daemon {
     fn default() -> Self {
         Self { idle_exit: None, crash_limit: 3 }
+    }
+}
+
+/// `watchdog.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// Between two looks for what is left over.
+    pub every: Duration,
+    /// What was declined is not suggested again for so long.
+    pub cooldown: Duration,
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(60), cooldown: Duration::from_secs(86_400) }
     }
 }
 

@@ -242,6 +242,8 @@ fn is_repeatable(method: &str) -> bool {
         api::TaskDetach::NAME,
         api::TrashEmpty::NAME,
         api::Reconcile::NAME,
+        api::OrphanConfirm::NAME,
+        api::OrphanDecline::NAME,
         api::Trust::NAME,
     ];
     repeatable.contains(&method)

@@ -419,7 +419,8 @@ impl Owner {
         }
     }
 
-    async fn end(
+    /// Ends a lane and waits until it is closed.
+    pub(super) async fn end(
         &self,
         handle: &Handle,
         lane: &Lane,

@@ -10,6 +10,9 @@
 mod calls;
 mod facade;
 mod lane_requests;
+mod orphan_actions;
+mod orphan_requests;
+mod orphans;
 mod other_requests;
 mod owner;
 mod recover;

@@ -126,6 +126,7 @@ impl Owner {
             entries.retain(|entry| asked.lanes.iter().any(|words| is_meant(entry, &words.lossy())));
         }
         let views = self.trash_views(&workspace, &entries).await?;
+        let _emptying = self.watch.emptying();
         self.live.empty_trash(&workspace.repo, &entries).await?;
         Ok(TrashReply { trash: views })
     }
@@ -244,7 +245,11 @@ impl Owner {
         context: Context,
     ) -> Result<RepairsReply, Failure> {
         let extent = if asked.dry_run { Extent::Look } else { Extent::Repair };
-        Ok(RepairsReply { repairs: self.recover(extent, &context).await? })
+        let repairs = {
+            let _suspended = self.watch.turn().await;
+            self.recover(extent, &context).await?
+        };
+        Ok(RepairsReply { repairs, suggestions: self.count_suggestions().await })
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::orphans::Watch;
 use super::recover::Extent;
 use super::safe_mode;
 use crate::api::{self, LaneView, Method};
@@ -41,6 +42,7 @@ pub(crate) struct Owner {
     /// After so long without a request, an open lane's transition or a live task, the runtime ends.
     idle_exit: Option<Duration>,
     pub(super) boot_id: String,
+    pub(super) watch: Watch,
     /// Why nothing new is started, and nothing done without being asked.
     pub(super) safe_mode: Option<String>,
     /// What was found when it started, for people.
@@ -119,6 +121,7 @@ impl Owner {
             asked_ms: AtomicU64::new(0),
             idle_exit: settings.daemon.idle_exit,
             boot_id: crate::task::boot_id(),
+            watch: Watch::new(&settings.watchdog),
             safe_mode,
             notes,
             recovering: tokio::sync::Mutex::new(()),
@@ -179,6 +182,7 @@ impl Owner {
         if self.safe_mode.is_none() {
             let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
             self.background.spawn(async move { expire(owner, stop).await });
+            self.start_watchdog();
         }
         if let Some(limit) = self.idle_exit {
             let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
@@ -328,6 +332,9 @@ impl Owner {
         self.register::<api::StateSnapshot, _, _>(|o, p, c| async move { o.snapshot(p, c).await });
         self.register::<api::TrashList, _, _>(|o, p, c| async move { o.trash_list(p, c).await });
         self.register::<api::TrashEmpty, _, _>(|o, p, c| async move { o.trash_empty(p, c).await });
+        self.register::<api::OrphanList, _, _>(|o, p, c| async move { o.orphan_list(p, c).await });
+        self.register::<api::OrphanConfirm, _, _>(|o, p, c| async move { o.orphan_confirm(p, c).await });
+        self.register::<api::OrphanDecline, _, _>(|o, p, c| async move { o.orphan_decline(p, c).await });
         self.register::<api::Reconcile, _, _>(|o, p, c| async move { o.reconcile(p, c).await });
         self.register::<api::Trust, _, _>(|o, p, c| async move { o.trust(p, c).await });
     }
@@ -395,6 +402,7 @@ impl Owner {
         if due.is_empty() {
             return Ok(());
         }
+        let _emptying = self.watch.emptying();
         self.live.empty_trash(&workspace.repo, &due).await
     }
 }

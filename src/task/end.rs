@@ -10,6 +10,7 @@ use super::{Link, Swept, TaskError, alive, pidfd, read_exit, read_identity, swee
 use crate::fault;
 use crate::keeper::{self, Exit, Identity, SOCKET, signal};
 use crate::proc::{self, Process};
+use crate::raw::Raw;
 
 /// After the grace a keeper has so long to end its tree and leave, before that is done for it.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
@@ -74,22 +75,42 @@ fn keeper_lives(task: &Identity) -> bool {
 
 /// True when the keeper has ended, or does so in this time.
 async fn keeper_ended(task: &Identity, at_most: Duration) -> bool {
-    let process = pidfd::open(task.keeper_pid);
-    // Looked at after it was opened: now it is this process or none.
-    if let Some(process) = process.filter(|_| keeper_lives(task)) {
-        let _looked_at_below = tokio::time::timeout(at_most, pidfd::ended(process)).await;
+    if task.boot_id != proc::boot_id() {
+        return true;
     }
-    !keeper_lives(task)
+    ended_within(task.keeper_pid, task.keeper_start, at_most).await
 }
 
 /// Ends what is below a keeper that lives but cannot be asked; then it leaves by itself, or is ended.
 pub(super) async fn end_below(task: &Identity, grace: Duration) -> Vec<Swept> {
+    if !keeper_lives(task) {
+        return Vec::new();
+    }
+    end_tree(task.keeper_pid, task.keeper_start, task.groups.kill.as_ref(), grace).await
+}
+
+fn lives(pid: u32, start: u64) -> bool {
+    proc::process(pid).is_some_and(|process| process.start == start && !process.is_dead())
+}
+
+/// True when exactly this process has ended, or does so in this time.
+async fn ended_within(pid: u32, start: u64, at_most: Duration) -> bool {
+    let process = pidfd::open(pid);
+    // Looked at after it was opened: now it is this process or none.
+    if let Some(process) = process.filter(|_| lives(pid, start)) {
+        let _looked_at_below = tokio::time::timeout(at_most, pidfd::ended(process)).await;
+    }
+    !lives(pid, start)
+}
+
+/// Ends all below a keeper of this boot, then the keeper.
+pub(super) async fn end_tree(pid: u32, start: u64, group: Option<&Raw>, grace: Duration) -> Vec<Swept> {
     let mut swept = Vec::new();
     let below = || -> Vec<Process> {
-        if !keeper_lives(task) {
+        if !lives(pid, start) {
             return Vec::new();
         }
-        let mut found = proc::descendants(task.keeper_pid);
+        let mut found = proc::descendants(pid);
         found.retain(|p| !p.is_dead());
         found
     };
@@ -101,17 +122,17 @@ pub(super) async fn end_below(task: &Identity, grace: Duration) -> Vec<Swept> {
         if left.is_empty() {
             break;
         }
-        if let Some(group) = &task.groups.kill {
+        if let Some(group) = group {
             keeper::kill_group(group);
         }
         round(&left, &[Signal::KILL], &mut swept);
         all_gone(&left, ROUND).await;
     }
-    if !keeper_ended(task, LEAVING).await
-        && let Some(keeper) = proc::process(task.keeper_pid).filter(|p| p.start == task.keeper_start)
+    if !ended_within(pid, start, LEAVING).await
+        && let Some(keeper) = proc::process(pid).filter(|p| p.start == start)
         && signal(&keeper, &[Signal::KILL])
     {
-        let _looked_at_by_the_caller = keeper_ended(task, LEAVING).await;
+        let _looked_at_by_the_caller = ended_within(pid, start, LEAVING).await;
     }
     swept
 }

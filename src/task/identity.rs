@@ -48,7 +48,7 @@ pub async fn find_identity(run_dir: &Path, id: TaskId) -> Option<Identity> {
 
 /// True when a keeper of this task lives, whether or not it has come to write down who it is.
 pub fn is_kept(id: TaskId) -> bool {
-    proc::all().into_iter().any(|one| !one.is_dead() && task_of_keeper(one.pid) == Some(id))
+    proc::all().into_iter().any(|one| !one.is_dead() && kept_by(one.pid) == Some(id))
 }
 
 /// True when exactly this process lives: same number, same start, same boot, and not merely unwaited-for.
@@ -71,7 +71,7 @@ pub fn peer_lane(pid: u32, home: &Path) -> Option<TaskId> {
 
 /// The task of the nearest keeper among the ancestors.
 pub(super) fn keeper_above(pid: u32) -> Option<TaskId> {
-    ancestors(pid).into_iter().find_map(task_of_keeper)
+    ancestors(pid).into_iter().find_map(kept_by)
 }
 
 /// The parent, its parent and so on, at most as many as there can be without a circle.
@@ -82,7 +82,7 @@ pub(super) fn ancestors(pid: u32) -> Vec<u32> {
 }
 
 /// The task that a process keeps, by its command line.
-fn task_of_keeper(pid: u32) -> Option<TaskId> {
+pub fn kept_by(pid: u32) -> Option<TaskId> {
     let line = proc::command_line(pid);
     let [_program, argument, id] = line.as_slice() else { return None };
     if argument != ARGUMENT.as_bytes() {

@@ -105,6 +105,11 @@ pub fn find(root: &Path, lane_id: LaneId) -> Result<Option<TrashEntry>, Worktree
     load(&Spot::new(root, lane_id))
 }
 
+/// The record in the folder of an entry, also of one that is being freed; none that cannot be read.
+pub fn entry_in(folder: &Path) -> Option<TrashEntry> {
+    load(&Spot { dir: folder.to_path_buf() }).ok().flatten()
+}
+
 /// The bytes that an entry takes on the disk. Walks it, so not for a loop that is in a hurry.
 ///
 /// # Errors

@@ -174,7 +174,11 @@ pub(super) async fn commit_of(git: &Git, place: &Place, rev: &str) -> Result<Opt
     Ok(output.ok().then(|| output.text().lines().last().unwrap_or_default().to_owned()))
 }
 
-async fn branch_of(git: &Git, repo: &Repository, admin: &Path) -> Result<Option<String>, WorktreeError> {
+pub(super) async fn branch_of(
+    git: &Git,
+    repo: &Repository,
+    admin: &Path,
+) -> Result<Option<String>, WorktreeError> {
     if let Some(target) = refs_files::symbolic(repo, &admin.join("HEAD")) {
         return Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)));
     }

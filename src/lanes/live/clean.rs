@@ -20,7 +20,9 @@ impl Shared {
         fault::at("clean.begin")?;
         let config = self.config(lane).await;
         let mut notes = Vec::new();
+        // What was found was never set up by us.
         if let (Some(hook), Some(tree)) = (&config.hooks.pre_cleanup, &lane.tree)
+            && tree.backend != worktree::FOUND
             && self.is_in_place(lane, tree).await
             && let Err(failure) = self.hook(lane, hook, "pre_cleanup", context).await
         {
