@@ -358,14 +358,24 @@ pub enum TrashCommand {
     /// Lists what can be restored.
     Ls,
     /// Frees it for good.
-    Empty {
-        /// These; default: all of the repository.
-        #[arg(value_name = "LANE")]
-        lanes: Vec<OsString>,
-        /// Does not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+    Empty(EmptyArgs),
+}
+
+/// `trash empty`
+#[derive(Debug, Args)]
+pub struct EmptyArgs {
+    /// These; default: all of the repository.
+    #[arg(value_name = "LANE")]
+    pub lanes: Vec<OsString>,
+    /// Only what was closed longer ago, such as 7d.
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub older_than: Option<Duration>,
+    /// Does not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Only says what would be freed.
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
 }
 
 /// `events`

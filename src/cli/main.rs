@@ -191,7 +191,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Revive(args) => cleanup::revive(session, args).await,
         Command::Restore(args) => cleanup::restore(session, args).await,
         Command::Trash(TrashCommand::Ls) => trash::ls(session).await,
-        Command::Trash(TrashCommand::Empty { lanes, yes }) => trash::empty(session, &lanes, yes).await,
+        Command::Trash(TrashCommand::Empty(args)) => trash::empty(session, args).await,
         Command::Events(args) => events::events(session, args).await,
         Command::Orphans(command) => orphans::orphans(session, command).await,
         Command::Reconcile(args) => daemon::reconcile(session, args).await,

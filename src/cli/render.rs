@@ -6,7 +6,7 @@ use super::sanitise::{clean, clean_bytes, clean_lines};
 use super::table::{Align, Table};
 use crate::api::{
     DaemonView, Guarantees, LaneResult, LaneView, LimitView, OrphanResult, OrphanView, RepairView, TaskView,
-    TrashView,
+    TrashReply, TrashView,
 };
 use crate::bus::Event;
 use crate::clock::Timestamp;
@@ -214,16 +214,36 @@ pub fn trash(entries: &[TrashView], now: Timestamp) -> Table {
             age(entry.at.age(now)),
             age(now.age(entry.expires)),
             bytes(entry.bytes),
-            saved(&entry.saved),
+            saved(entry),
         ]);
     }
     table
 }
 
-fn saved(saved: &Saved) -> String {
-    match saved {
+/// What follows the table of the trash: what had to wait, what was not as expected, what is not restorable,
+/// and how much it is.
+pub fn trash_more(reply: &TrashReply) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in &reply.trash {
+        let said = entry.stays.iter().chain(&entry.notes);
+        lines.extend(said.map(|line| format!("{}: {}", clean(&entry.name), clean_lines(line))));
+    }
+    for left in &reply.leftovers {
+        let (path, size) = (left.path.to_string(), bytes(left.bytes));
+        lines.push(format!("{} ({size}) cannot be restored: {}", clean(&path), clean_lines(&left.reason)));
+    }
+    if reply.trash.len() + reply.leftovers.len() > 1 {
+        lines.push(format!("{} in all", bytes(reply.bytes)));
+    }
+    lines
+}
+
+fn saved(entry: &TrashView) -> String {
+    match &entry.saved {
+        Saved::Pending if entry.stays.is_some() => "kept whole for now".into(),
         Saved::Pending => "being saved".into(),
         Saved::Whole { reason } => format!("kept whole: {reason}"),
+        Saved::Archived { files: 0, bytes: _ } if !entry.notes.is_empty() => "none".into(),
         Saved::Archived { files: 0, bytes: _ } => "nothing was changed".into(),
         Saved::Archived { files, bytes: size } => {
             format!("{files} saved ({})", bytes(*size))

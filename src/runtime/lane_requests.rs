@@ -15,7 +15,7 @@ use crate::failure::{Code, Failure};
 use crate::ids::{LaneId, SessionId, TaskKind, WorkspaceId};
 use crate::lanes::Handle;
 use crate::lanes::lane::{Lane, Task};
-use crate::lanes::machine::Input;
+use crate::lanes::machine::{self, Input};
 use crate::lanes::table::State;
 use crate::lanes::workspace::Workspace;
 use crate::raw::Raw;
@@ -409,7 +409,10 @@ impl Owner {
         let lane = handle.lane();
         let (name, id) = (Raw::from(lane.name()), Some(lane.id));
         let answer = if dry_run {
-            Ok(self.live.foretell(&lane).await)
+            match self.would_be_refused(&lane, force, &context) {
+                Some(refusal) => Err(refusal),
+                None => Ok(self.live.foretell(&lane).await),
+            }
         } else {
             self.end(&handle, &lane, force, context).await
         };
@@ -417,6 +420,11 @@ impl Owner {
             Ok(notes) => LaneResult { lane: name, id, ok: true, error: None, notes },
             Err(failure) => LaneResult { lane: name, id, ok: false, error: Some(failure), notes: Vec::new() },
         }
+    }
+
+    fn would_be_refused(&self, lane: &Lane, force: bool, context: &Context) -> Option<Failure> {
+        let allowed = self.guard(context, Some(lane), "clean up");
+        allowed.and_then(|()| machine::apply(lane, Input::Cleanup { force }, clock::now()).map(drop)).err()
     }
 
     /// Ends a lane and waits until it is closed.

@@ -20,5 +20,6 @@ mod resolve;
 mod revive;
 mod safe_mode;
 mod task_requests;
+mod trash_requests;
 
 pub use facade::{Events, Options, Runtime};

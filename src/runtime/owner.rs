@@ -24,7 +24,6 @@ use crate::lanes::workspace::Workspaces;
 use crate::lanes::{Live, Registry};
 use crate::store::{OwnerLock, Retention, Store};
 use crate::task::Launcher;
-use crate::worktree::trash;
 
 /// The owner of a home.
 pub(crate) struct Owner {
@@ -380,29 +379,5 @@ async fn expire(owner: Weak<Owner>, stop: CancellationToken) {
                 tracing::warn!(error = %failure, workspace = %workspace.id, "the trash could not be looked through");
             }
         }
-    }
-}
-
-impl Owner {
-    async fn expire_trash(&self, workspace: &crate::lanes::workspace::Workspace) -> Result<(), Failure> {
-        let limits = self.workspaces.config(&workspace.repo).await?.trash;
-        let entries = self.trash_of(workspace).await?;
-        let due = tokio::task::spawn_blocking(move || {
-            let sized: Vec<_> =
-                entries.into_iter().map(|entry| (trash::size(&entry).unwrap_or(0), entry)).collect();
-            let sized: Vec<_> = sized.into_iter().map(|(bytes, entry)| (entry, bytes)).collect();
-            let ids = trash::expired(&sized, limits.keep, limits.max, crate::clock::now());
-            let due = sized
-                .into_iter()
-                .map(|(entry, _bytes)| entry)
-                .filter(|entry| ids.contains(&entry.order.lane_id));
-            due.collect::<Vec<_>>()
-        });
-        let due = due.await.unwrap_or_default();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let _emptying = self.watch.emptying();
-        self.live.empty_trash(&workspace.repo, &due).await
     }
 }

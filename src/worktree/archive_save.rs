@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, Content, HASH_LIMIT, Item, Manifest, Tracked};
 use super::archive_walk::{Halt, list_tree, open_parent, open_top, stamp_of};
-use super::error::WorktreeError;
+use super::error::{WorktreeError, is_disk_full, quoted};
 use super::git::{Git, Mode, Place};
+use super::in_use;
 use super::model::{Repository, Saved, TrashEntry};
 use super::pins::{answer, plain};
 use super::remove::remove_tree;
@@ -95,12 +96,15 @@ pub async fn save_until(
             let _held = held;
             job.run(&cancel)
         };
-        let saved = in_background("saving a retired tree", work).await?;
+        let outcome = in_background("saving a retired tree", work).await?;
         if last == SaveStep::Write {
             return Ok(entry);
         }
         fault::at("save.published")?;
-        entry.saved = saved;
+        match outcome {
+            Outcome::Saved(saved) => (entry.saved, entry.stays) = (saved, None),
+            Outcome::Later(reason) => entry.stays = Some(reason),
+        }
         trash::store(&spot, &entry)?;
     }
     if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
@@ -111,8 +115,18 @@ pub async fn save_until(
             let _held = held;
             remove_tree(&tree, None)
         };
-        let _removed = in_background("freeing a retired tree", work).await?;
+        let stays = match in_background("freeing a retired tree", work).await {
+            Ok(_removed) => None,
+            Err(error @ (WorktreeError::RemoveTree { .. } | WorktreeError::NotOurs { .. })) => {
+                Some(error.with_hint())
+            }
+            Err(error) => return Err(error),
+        };
         fault::at("save.freed")?;
+        if stays != entry.stays {
+            entry.stays = stays;
+            trash::store(&spot, &entry)?;
+        }
     }
     Ok(entry)
 }
@@ -145,6 +159,14 @@ async fn tracked_files(
     }
 }
 
+/// How far saving came.
+enum Outcome {
+    /// To its end.
+    Saved(Saved),
+    /// It has to wait, and why.
+    Later(String),
+}
+
 struct Job {
     spot: Spot,
     tracked: HashMap<Vec<u8>, Tracked>,
@@ -153,17 +175,21 @@ struct Job {
 }
 
 impl Job {
-    fn run(&self, cancel: &CancellationToken) -> Result<Saved, WorktreeError> {
+    fn run(&self, cancel: &CancellationToken) -> Result<Outcome, WorktreeError> {
         let outcome = self.archive(cancel);
-        if !matches!(outcome, Ok(Saved::Archived { .. })) {
+        if outcome.is_err() {
             for path in [part(&self.spot.archive()), part(&self.spot.manifest())] {
                 trash::remove_file_if_there(&path)
                     .map_err(|error| WorktreeError::file("remove", path, error))?;
             }
         }
         match outcome {
-            Ok(saved) => Ok(saved),
-            Err(Halt::Unfit(reason)) => Ok(Saved::Whole { reason }),
+            Ok(saved) => Ok(Outcome::Saved(saved)),
+            Err(Halt::Unfit(reason)) => Ok(Outcome::Saved(Saved::Whole { reason })),
+            Err(Halt::Later(reason)) => Ok(Outcome::Later(reason)),
+            Err(Halt::Io(error)) if is_disk_full(&error) => {
+                Ok(Outcome::Later("there is no room for its archive: lanes trash empty".to_owned()))
+            }
             Err(Halt::Io(error)) => Err(WorktreeError::file("archive", self.spot.tree(), error)),
             Err(Halt::Cancelled) => Err(WorktreeError::Stopped { attempt: "saving a retired tree" }),
         }
@@ -174,7 +200,11 @@ impl Job {
         if std::fs::read_dir(&modules).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Halt::Unfit("it has initialised submodules".to_owned()));
         }
-        let top = match open_top(&self.spot.tree()) {
+        let tree = self.spot.tree();
+        if let Some(at) = in_use::mounts_below(&tree).first() {
+            return Err(Halt::Later(in_use::mounted_at(at)));
+        }
+        let top = match open_top(&tree) {
             Ok(top) => Some(top),
             Err(rustix::io::Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
@@ -198,10 +228,14 @@ impl Job {
             None => 0o755,
         };
         let manifest = self.write_manifest(&Manifest { top_mode, items })?;
+        // Who is in it could write after the last look.
+        if let Some((pid, name)) = in_use::user_of(&tree) {
+            return Err(Halt::Later(format!("process {pid} ({}) is in it", quoted(&name))));
+        }
         if let Some(top) = &top
             && list_tree(top, cancel)? != before
         {
-            return Err(Halt::Unfit("something changed it while it was being saved".to_owned()));
+            return Err(Halt::Later("something changed it while it was being saved".to_owned()));
         }
         fault::at("save.written").map_err(io::Error::from)?;
         std::fs::rename(&manifest, self.spot.manifest())?;
@@ -302,9 +336,23 @@ fn open_as_listed(top: &OwnedFd, item: &Item) -> Result<File, Halt> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&dir, name.as_bytes(), flags, FileMode::empty())?;
     if stamp_of(&rustix::fs::fstat(&file)?) != item.stamp {
-        return Err(Halt::Unfit(format!("{:?} changed while it was being saved", item.path)));
+        return Err(Halt::Later(format!("{:?} changed while it was being saved", item.path)));
+    }
+    if has_attributes(&file) {
+        return Err(Halt::Unfit(format!("{:?} has extended attributes", item.path)));
     }
     Ok(File::from(file))
+}
+
+/// True when somebody has given a file attributes or capabilities: neither git nor the archive holds them.
+fn has_attributes(file: &OwnedFd) -> bool {
+    // Nearly always nothing, or nothing but what the system itself sets.
+    let length = rustix::fs::flistxattr_query(file).unwrap_or(0);
+    let mut names = vec![0; length];
+    let listed = if length > 0 { rustix::fs::flistxattr(file, &mut names[..]).unwrap_or(0) } else { 0 };
+    names[..listed]
+        .split(|byte| *byte == 0)
+        .any(|name| name.starts_with(b"user.") || name == b"security.capability")
 }
 
 fn header_of(item: &Item) -> tar::Header {

@@ -22,6 +22,8 @@ const MAX_ITEMS: usize = 4_000_000;
 pub(super) enum Halt {
     /// It is kept whole, and why.
     Unfit(String),
+    /// It is tried again later, and why.
+    Later(String),
     /// The disk said no.
     Io(io::Error),
     /// It was cancelled.
@@ -140,7 +142,7 @@ impl Walk<'_> {
             let inner = open_dir(dir, name)?;
             let opened = stamp_of(&rustix::fs::fstat(&inner)?);
             if (opened.dev, opened.ino) != (stamp.dev, stamp.ino) {
-                return Err(Halt::Unfit(format!("{:?} changed while it was being read", Raw(path))));
+                return Err(Halt::Later(format!("{:?} changed while it was being read", Raw(path))));
             }
             self.folder(&inner, &path, depth + 1)?;
         }

@@ -291,6 +291,23 @@ impl WorktreeError {
         }
     }
 
+    /// What happened and what helps, in one line.
+    pub(super) fn with_hint(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}; {hint}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// True when there was no room left.
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => is_disk_full(source),
+            Self::RunGit { stderr, .. } => says_disk_full(stderr),
+            _other => false,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::FindGit { .. } => put_git(super::git::MIN_VERSION_TEXT),
@@ -337,6 +354,16 @@ impl WorktreeError {
             Self::PathTaken { .. } => "move it away, or choose another name for the lane".to_owned(),
             Self::Lock { .. } => "try again in a moment".to_owned(),
             Self::BranchInvalid { .. } => "git check-ref-format says which names are possible".to_owned(),
+            Self::File { source, path, .. } if source.raw_os_error() == Some(libc::EPERM) => format!(
+                "it may be immutable: lsattr -d {0}; sudo chattr -i {0}; then try again",
+                quoted_path(path)
+            ),
+            Self::File { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                format!("see who may do that: ls -ld {0} {0}/..; then try again", quoted_path(path))
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "make the file system writable again, then try again".to_owned()
+            }
             Self::ReadRepository { .. }
             | Self::NotOurs { .. }
             | Self::File { .. }
@@ -354,7 +381,8 @@ fn put_git(version: &str) -> String {
 
 const DISK_HINT: &str = "free some space: lanes trash empty, lanes cleanup --merged, or lower disk.min_free";
 
-fn is_disk_full(error: &io::Error) -> bool {
+/// True when there is no room left, or none for this user.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC) | Some(libc::EDQUOT))
 }
 

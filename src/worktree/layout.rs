@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::WorktreeError;
 use super::model::Repository;
+use super::reserve::{self, RESERVE};
 
 /// Folders of a root that are not lanes; a lane's name cannot begin with a dot, so none collides.
 pub const RESERVED: [&str; 4] = [".template", ".pool", ".trash", ".vault"];
@@ -153,10 +154,12 @@ pub(super) fn release(repo: &Repository, root: &Path) {
     let marker = root.join(MARKER);
     let ours = fs::read(&marker).is_ok_and(|owner| owner == repo.common_dir.as_os_str().as_bytes());
     let Ok(entries) = fs::read_dir(root) else { return };
-    let only_marker = entries.flatten().all(|entry| entry.file_name() == MARKER);
-    if !ours || !only_marker || fs::remove_file(&marker).is_err() {
+    let only_ours =
+        entries.flatten().all(|entry| [MARKER, RESERVE].iter().any(|own| entry.file_name() == *own));
+    if !ours || !only_ours || fs::remove_file(&marker).is_err() {
         return;
     }
+    let _was_there = reserve::release(root);
     if fs::remove_dir(root).is_err() {
         // Somebody made something in it in this moment, or the folder above is not ours to write to.
         let _marked_by_the_next_choice = write_private(&marker, repo.common_dir.as_os_str().as_bytes());

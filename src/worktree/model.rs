@@ -157,6 +157,9 @@ pub struct TrashEntry {
     pub vault_commit: Option<String>,
     /// What became of the files.
     pub saved: Saved,
+    /// Why saving or freeing has to wait, and what helps; it is tried again from time to time.
+    #[serde(default)]
+    pub stays: Option<String>,
     /// When it was retired.
     pub at: Timestamp,
     /// False until the lane's admin entry is out and its branch dealt with: `retire` goes on from here.

@@ -12,7 +12,7 @@ use super::discover::gitfile_target;
 use super::error::{WorktreeError, tail};
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
 use super::model::{Order, Repository, Tree};
-use super::{files, layout, lock, token, undo};
+use super::{files, layout, lock, reserve, token, undo};
 use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
@@ -97,6 +97,7 @@ pub async fn provision(
         return Err(WorktreeError::PathTaken { path: order.path.to_path_buf() });
     }
     check_branch_is_free(git, repo, order).await?;
+    reserve::keep(root);
     let begun = Instant::now();
     let made = make(git, repo, order, runner, progress).await;
     match made {

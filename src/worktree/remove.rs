@@ -260,7 +260,8 @@ fn open_folder(above: BorrowedFd<'_>, name: &CString) -> Result<OwnedFd, Errno> 
     }
 }
 
-fn open_beneath(above: BorrowedFd<'_>, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
+/// Opens a folder without following a link or entering a mount.
+pub(super) fn open_beneath(above: BorrowedFd<'_>, name: &CString, how: OFlags) -> Result<OwnedFd, Errno> {
     let flags = how | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     match rustix::fs::openat2(above, name, flags, Mode::empty(), resolve) {
@@ -286,7 +287,7 @@ fn with_write_permission(folder: BorrowedFd<'_>, act: impl Fn() -> Result<(), Er
 }
 
 /// Gives the owner of a folder all permissions on it. Through `/proc`, as a handle takes no `fchmod`.
-fn own_again(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn own_again(folder: BorrowedFd<'_>) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
     let stat = rustix::fs::fstat(folder)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o700 == 0o700 {
@@ -296,6 +297,7 @@ fn own_again(folder: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::fs::chmod(path, Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700))
 }
 
-fn c_name(bytes: &[u8]) -> CString {
+/// A name for system calls.
+pub(super) fn c_name(bytes: &[u8]) -> CString {
     CString::new(bytes).expect("invariant: a file name has no NUL")
 }

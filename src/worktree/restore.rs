@@ -21,7 +21,7 @@ use super::restore_index;
 use super::restore_modules;
 use super::restore_unpack;
 use super::token::found_tree;
-use super::trash::{self, Spot, TRASH_DIR, is_there};
+use super::trash::{self, GONE_PREFIX, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
 use super::trash_retire::{identity, rename_checked};
 use crate::fault;
@@ -130,7 +130,8 @@ pub async fn bring_back_until(
     trash::write_record(&spot.restoring(), &intent)?;
     fault::at("restore.intent")?;
     let work = Work { git, repo, spot: &spot, entry: &entry, intent: &intent, source: &source, plan: &plan };
-    let mut notes = plan.notes.clone();
+    let mut notes = entry.notes.clone();
+    notes.extend(plan.notes.clone());
     if last >= RestoreStep::Branch {
         restore_branch::create(git, repo, &spot, &entry, &plan).await?;
         fault::at("restore.branch")?;
@@ -148,7 +149,7 @@ pub async fn bring_back_until(
             sync_disk(&path).await?;
         }
         fault::at("restore.synced")?;
-        forget(&spot)?;
+        notes.extend(forget(&spot)?);
     }
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Restoring { admin_id, order, .. } = intent;
@@ -242,17 +243,17 @@ fn usable(spot: &Spot) -> Result<TrashEntry, WorktreeError> {
     }
 }
 
-/// Takes an entry out of the trash at once, then frees it.
-pub(super) fn forget(spot: &Spot) -> Result<(), WorktreeError> {
+/// Takes an entry out of the trash at once, then frees it. Gives what could not be freed now, and what helps;
+/// the next `empty` tries again.
+pub(super) fn forget(spot: &Spot) -> Result<Option<String>, WorktreeError> {
     let gone = gone_name(spot);
     std::fs::rename(&spot.dir, &gone)
         .and_then(|()| trash::sync_parent(&spot.dir))
         .map_err(|error| WorktreeError::file("remove", &spot.dir, error))?;
     fault::at("forget.taken")?;
-    // What cannot be removed now is swept by the next `empty`.
-    let _later = remove_tree(&gone, None);
+    let left = remove_tree(&gone, None).err().map(|error| error.with_hint());
     tidy(&spot.dir);
-    Ok(())
+    Ok(left)
 }
 
 /// Removes the folder of the trash when it is empty.
@@ -267,9 +268,6 @@ fn gone_name(spot: &Spot) -> PathBuf {
     name.push(spot.dir.file_name().unwrap_or_default());
     spot.dir.with_file_name(name)
 }
-
-/// What the folder of an entry is called while it is being freed.
-pub(super) const GONE_PREFIX: &str = ".gone-";
 
 struct Work<'a> {
     git: &'a Git,

@@ -1,6 +1,7 @@
 //! Makes the admin entry of a restored tree from the one in the trash.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -110,10 +111,24 @@ pub(super) fn point_tree(tree: &Path, admin: &Path) -> Result<(), WorktreeError>
     text.extend_from_slice(admin.as_os_str().as_bytes());
     text.push(b'\n');
     let file = tree.join(".git");
-    trash::write_synced(&file, &text).map_err(|error| WorktreeError::file("write", &file, error))?;
-    // As git makes it.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(&file, mode).map_err(|error| WorktreeError::file("write", file, error))
+    // A tree that its owner may not write to gets its file all the same, and stays as it is.
+    let before = std::fs::metadata(tree).map_err(|error| WorktreeError::file("look at", tree, error))?;
+    let mode = before.permissions().mode() & 0o7777;
+    let set = |mode| std::fs::set_permissions(tree, std::fs::Permissions::from_mode(mode));
+    let closed = mode & 0o300 != 0o300;
+    let write = || {
+        if closed {
+            set(mode | 0o300)?;
+        }
+        let written = trash::write_synced(&file, &text)
+            // As git makes it.
+            .and_then(|()| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)));
+        if closed {
+            set(mode)?;
+        }
+        written
+    };
+    write().map_err(|error| WorktreeError::file("write", &file, error))
 }
 
 /// Takes the entry away again; the submodules go back into the trash first.

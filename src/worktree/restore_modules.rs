@@ -65,10 +65,12 @@ fn look_in(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Re
     if depth > MAX_DEPTH {
         return Ok(());
     }
-    let top = super::archive_walk::open_top(folder)?;
+    // What cannot be entered, or has a path that is too long, is no submodule that git could use.
+    let Ok(top) = super::archive_walk::open_top(folder) else { return Ok(()) };
     for name in names(&top)? {
         let path = folder.join(std::ffi::OsStr::from_bytes(&name));
-        let kind = std::fs::symlink_metadata(&path)?.file_type();
+        let Ok(facts) = std::fs::symlink_metadata(&path) else { continue };
+        let kind = facts.file_type();
         if name == b".git" {
             if depth > 0 && kind.is_file() {
                 found.push(folder.to_path_buf());

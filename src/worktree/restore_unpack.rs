@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +22,8 @@ use super::remove::remove_tree;
 use super::trash::Spot;
 use crate::fault;
 
+/// Zeros of this length become a hole; a multiple of the blocks of the usual file systems.
+const BLOCK_BYTES: usize = 64 << 10;
 /// Blobs asked for in one call.
 const BATCH_COUNT: usize = 2_000;
 /// Bytes of blobs asked for in one call, below what one answer of git may measure.
@@ -121,7 +123,7 @@ fn fill(spot: &Spot, staging: &Path, items: &[Item]) -> io::Result<()> {
         let name = entry.path_bytes().into_owned();
         let Some(item) = files.remove(name.as_slice()) else { continue };
         let mut file = create(&top, item)?;
-        let copied = io::copy(&mut entry, &mut file)?;
+        let copied = copy_sparse(&mut entry, &mut file)?;
         if copied != item.stamp.size {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{:?} is cut off", item.path)));
         }
@@ -134,6 +136,30 @@ fn fill(spot: &Spot, staging: &Path, items: &[Item]) -> io::Result<()> {
         Some(item) => {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("{:?} is not in the archive", item.path)))
         }
+    }
+}
+
+/// Copies, and leaves holes where whole blocks are zero: what was sparse takes no more room than before.
+fn copy_sparse(from: &mut impl Read, to: &mut File) -> io::Result<u64> {
+    let mut block = [0; BLOCK_BYTES];
+    let mut written = 0;
+    loop {
+        let mut got = 0;
+        while got < block.len() {
+            match from.read(&mut block[got..])? {
+                0 => break,
+                n => got += n,
+            }
+        }
+        if got == 0 {
+            to.set_len(written)?;
+            return Ok(written);
+        }
+        match block[..got].iter().all(|byte| *byte == 0) {
+            true => to.seek_relative(got as i64)?,
+            false => to.write_all(&block[..got])?,
+        }
+        written += got as u64;
     }
 }
 
@@ -187,8 +213,7 @@ fn finish_folders(staging: &Path, items: &[Item], top_mode: u32) -> io::Result<(
         rustix::fs::fchmod(&folder, FileMode::from_raw_mode(item.stamp.mode & 0o7777))?;
         rustix::fs::futimens(&folder, &times_of(item))?;
     }
-    // Renaming a folder needs the right to write to it.
-    rustix::fs::fchmod(&top, FileMode::from_raw_mode(top_mode & 0o7777 | 0o700))?;
+    rustix::fs::fchmod(&top, FileMode::from_raw_mode(top_mode & 0o7777))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,13 +14,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::WorktreeError;
-use super::model::TrashEntry;
+use super::model::{Saved, TrashEntry};
+use super::size::disk_bytes;
 use crate::clock::Timestamp;
 use crate::fault;
 use crate::ids::LaneId;
 
 /// The folder of the trash in a root of trees.
 pub const TRASH_DIR: &str = ".trash";
+/// What the folder of an entry is called while it is being freed.
+pub(super) const GONE_PREFIX: &str = ".gone-";
 /// What our small records may measure; a larger file is not one of them.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
@@ -66,7 +69,7 @@ impl Spot {
 }
 
 /// Where everything that can be brought back is listed from, oldest first. Folders that are no entry, or
-/// whose record cannot be read, are left out here and said by [`broken`].
+/// whose record cannot be read, are left out here and said by [`leftovers`].
 ///
 /// # Errors
 /// `File` when the folder cannot be read; a missing one is an empty trash.
@@ -82,16 +85,57 @@ pub fn list(root: &Path) -> Result<Vec<TrashEntry>, WorktreeError> {
     Ok(found)
 }
 
-/// The folders in the trash that [`list`] cannot read: kept, never emptied by themselves.
+/// Something in the trash that cannot be brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The lane whose entry it is.
+    pub lane_id: Option<LaneId>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Leftover {
+    /// The bytes that it takes on the disk. Blocks.
+    pub fn bytes(&self) -> u64 {
+        disk_bytes(&self.path).unwrap_or(0)
+    }
+}
+
+/// What [`list`] leaves out: entries that cannot be read, which are kept and never emptied by themselves, and
+/// what of emptied ones could not be freed.
 ///
 /// # Errors
 /// `File` when the folder cannot be read.
-pub fn broken(root: &Path) -> Result<Vec<PathBuf>, WorktreeError> {
+pub fn leftovers(root: &Path) -> Result<Vec<Leftover>, WorktreeError> {
+    let mut found = Vec::new();
+    for (spot, lane_id, reason) in broken(root)? {
+        let parts = [spot.entry(), spot.tree(), spot.admin(), spot.archive()];
+        // A lane whose retiring has only begun has none of these.
+        if parts.iter().any(|part| is_there(part).unwrap_or(true)) {
+            found.push(Leftover { path: spot.dir, lane_id: Some(lane_id), reason });
+        }
+    }
+    let trash = root.join(TRASH_DIR);
+    for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(GONE_PREFIX) {
+            let reason = "it was freed, but for what could not be removed: lanes trash empty says why".into();
+            found.push(Leftover { path: entry.path(), lane_id: None, reason });
+        }
+    }
+    Ok(found)
+}
+
+/// The entries that cannot be read, and why.
+pub(super) fn broken(root: &Path) -> Result<Vec<(Spot, LaneId, String)>, WorktreeError> {
     let mut found = Vec::new();
     for (spot, lane_id) in spots(root)? {
-        let fits = matches!(load(&spot), Ok(Some(entry)) if entry.order.lane_id == lane_id);
-        if !fits {
-            found.push(spot.dir);
+        match load(&spot) {
+            Ok(Some(entry)) if entry.order.lane_id == lane_id => {}
+            Ok(Some(_another)) => found.push((spot, lane_id, "its record is of another lane".to_owned())),
+            Ok(None) => found.push((spot, lane_id, "its record is missing".to_owned())),
+            Err(error) => found.push((spot, lane_id, error.to_string())),
         }
     }
     Ok(found)
@@ -110,13 +154,24 @@ pub fn entry_in(folder: &Path) -> Option<TrashEntry> {
     load(&Spot { dir: folder.to_path_buf() }).ok().flatten()
 }
 
+/// True when saving has not come to its end: not archived yet, or what was archived is not freed.
+pub fn is_unfinished(entry: &TrashEntry) -> bool {
+    let spot = Spot::new(entry.order.root.as_path(), entry.order.lane_id);
+    entry.complete
+        && match entry.saved {
+            Saved::Pending => true,
+            Saved::Archived { .. } => is_there(&spot.tree()).unwrap_or(true),
+            Saved::Whole { .. } => false,
+        }
+}
+
 /// The bytes that an entry takes on the disk. Walks it, so not for a loop that is in a hurry.
 ///
 /// # Errors
 /// `File` when it cannot be read.
 pub fn size(entry: &TrashEntry) -> Result<u64, WorktreeError> {
     let spot = Spot::new(entry.order.root.as_path(), entry.order.lane_id);
-    size_of(&spot.dir).map_err(|source| WorktreeError::file("measure", &spot.dir, source))
+    disk_bytes(&spot.dir).map_err(|source| WorktreeError::file("measure", &spot.dir, source))
 }
 
 /// The entries to be emptied: those older than `keep`, then the oldest until the rest fits in `max_bytes`.
@@ -249,15 +304,4 @@ pub(super) fn is_there(path: &Path) -> Result<bool, WorktreeError> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(WorktreeError::file("look at", path, error)),
     }
-}
-
-fn size_of(path: &Path) -> io::Result<u64> {
-    let facts = std::fs::symlink_metadata(path)?;
-    let mut total = facts.blocks() * 512;
-    if facts.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            total += size_of(&entry?.path())?;
-        }
-    }
-    Ok(total)
 }

@@ -8,8 +8,8 @@ use super::layout;
 use super::model::Repository;
 use super::pins_vault;
 use super::remove::remove_tree;
-use super::restore::{GONE_PREFIX, forget, tidy};
-use super::trash::{self, Spot, TRASH_DIR, is_there};
+use super::restore::{forget, tidy};
+use super::trash::{self, GONE_PREFIX, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
 use crate::fault;
 use crate::ids::LaneId;
@@ -23,6 +23,8 @@ pub struct Emptied {
     pub freed: u64,
     /// Entries that stayed, and why.
     pub stayed: Vec<(LaneId, String)>,
+    /// What of entries that are gone could not be freed, and what helps.
+    pub left: Vec<String>,
 }
 
 /// Removes entries for good and lets go of what only they pinned; what the other entries pin stays. With the
@@ -47,15 +49,22 @@ pub async fn empty(
             Ok(Some(entry)) if entry.complete && !is_there(&spot.restoring())? => {
                 let size = trash::size(&entry).unwrap_or(0);
                 fault::at("empty.begin")?;
-                forget(&spot)?;
+                emptied.left.extend(forget(&spot)?);
                 emptied.freed += size;
+                emptied.lanes.push(*lane_id);
+            }
+            // Nobody can bring it back, and it was asked for by its id.
+            Err(WorktreeError::Record { .. }) => {
+                emptied.left.extend(forget(&spot)?);
                 emptied.lanes.push(*lane_id);
             }
             Ok(_) => emptied.stayed.push((*lane_id, "it is being retired or brought back".to_owned())),
             Err(error) => emptied.stayed.push((*lane_id, error.to_string())),
         }
     }
-    sweep(root);
+    if emptied.left.is_empty() {
+        emptied.left = sweep(root);
+    }
     fault::at("empty.taken")?;
     let _lock = trash_lock::lock(repo).await?;
     if !trash::broken(root)?.is_empty() {
@@ -77,13 +86,15 @@ pub fn is_unswept(root: &Path) -> bool {
 }
 
 /// Removes what earlier calls took out of the trash but did not come to free: for recovery at start; [`empty`]
-/// does it too. Blocks.
-pub fn sweep(root: &Path) {
+/// does it too. Gives what still could not be freed, and what helps. Blocks.
+pub fn sweep(root: &Path) -> Vec<String> {
     let trash = root.join(TRASH_DIR);
+    let mut left = Vec::new();
     for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(GONE_PREFIX) {
-            let _next_time = remove_tree(&entry.path(), None);
+            left.extend(remove_tree(&entry.path(), None).err().map(|error| error.with_hint()));
         }
     }
     tidy(&trash.join("entry"));
+    left
 }

@@ -138,10 +138,10 @@ fn judge(path: &Path, tree: &Tree, admin: &Path) -> Result<TreeAt, WorktreeError
     let facts =
         std::fs::symlink_metadata(path).map_err(|error| WorktreeError::file("look at", path, error))?;
     if !facts.is_dir() {
-        return Ok(TreeAt::Foreign("a file or link has taken its place".to_owned()));
+        return Ok(TreeAt::Foreign("a file or link is there instead".to_owned()));
     }
     if (facts.dev(), facts.ino()) != (tree.dev, tree.ino) {
-        return Ok(TreeAt::Foreign("another folder has taken its place".to_owned()));
+        return Ok(TreeAt::Foreign("another folder is there instead".to_owned()));
     }
     let dot_git = path.join(".git");
     if !is_there(&dot_git)? {

@@ -4,20 +4,23 @@
 //! at the disk for what is left of it to do, so that the call can be repeated after a crash anywhere.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode as FileMode};
+use rustix::fs::{AtFlags, Mode as FileMode, OFlags};
 
 use super::archive_walk::{open_dir, open_top};
-use super::error::WorktreeError;
+use super::error::{WorktreeError, quoted, quoted_path};
 use super::git::{Git, Mode, Place};
+use super::in_use;
 use super::model::{Order, Repository, Saved, TrashEntry, Tree};
 use super::pins::{self, plain};
 use super::pins_vault::{self, Link};
 use super::refs_files;
-use super::remove::remove_tree;
+use super::remove::{c_name, open_beneath, own_again, remove_tree};
+use super::reserve;
+use super::token::lock_reason;
 use super::trash::{self, Spot, is_there};
 use super::trash_branch;
 use super::trash_locate::{AdminAt, TreeAt, find_admin, find_tree_of};
@@ -55,7 +58,12 @@ pub async fn retire(
     order: &Order,
     tree: &Tree,
 ) -> Result<TrashEntry, WorktreeError> {
-    retire_until(git, repo, order, tree, RetireStep::Done).await
+    match retire_until(git, repo, order, tree, RetireStep::Done).await {
+        Err(error) if error.is_disk_full() && reserve::release(order.root.as_path()) => {
+            retire_until(git, repo, order, tree, RetireStep::Done).await
+        }
+        other => other,
+    }
 }
 
 /// Does the steps of [`retire`] up to this one: what a crash after it leaves behind.
@@ -109,6 +117,47 @@ pub async fn retire_until(
     Ok(entry)
 }
 
+/// What retiring would find that is not as expected, for people. Changes nothing.
+///
+/// # Errors
+/// `NotOurs` for a record that names no admin directory, `File` when something cannot be looked at.
+pub fn foretell(repo: &Repository, order: &Order, tree: &Tree) -> Result<Vec<String>, WorktreeError> {
+    let (_admin, mut notes) = look(repo, order, tree)?;
+    notes.extend(mounted(repo, order, tree)?);
+    Ok(notes)
+}
+
+/// The admin directory, if it is there, and what is not as expected.
+fn look(
+    repo: &Repository,
+    order: &Order,
+    tree: &Tree,
+) -> Result<(Option<PathBuf>, Vec<String>), WorktreeError> {
+    let mut notes = Vec::new();
+    let admin = match find_admin(repo, order, tree)? {
+        AdminAt::Here(admin) => {
+            notes.extend(foreign_lock(&admin));
+            Some(admin)
+        }
+        AdminAt::Gone => {
+            notes.push("its entry in git had been removed before: what was staged is not known".to_owned());
+            None
+        }
+        AdminAt::Foreign(what) => {
+            notes.push(format!("its entry in git, {}, was left alone: {what}", tree.admin_id));
+            None
+        }
+    };
+    match find_tree_of(repo, order, tree)? {
+        TreeAt::Here(_place) => {}
+        TreeAt::Gone => {
+            notes.push("its files had been removed before: only what was committed is left".to_owned());
+        }
+        TreeAt::Foreign(what) => notes.push(left_alone(tree, &what)),
+    }
+    Ok((admin, notes))
+}
+
 async fn begin(
     git: &Git,
     repo: &Repository,
@@ -116,23 +165,7 @@ async fn begin(
     tree: &Tree,
     spot: &Spot,
 ) -> Result<TrashEntry, WorktreeError> {
-    let mut notes = Vec::new();
-    let admin = match find_admin(repo, order, tree)? {
-        AdminAt::Here(admin) => Some(admin),
-        AdminAt::Gone => {
-            notes.push("the admin directory had been removed before".to_owned());
-            None
-        }
-        AdminAt::Foreign(what) => {
-            notes.push(format!("the admin directory {} was left alone: {what}", tree.admin_id));
-            None
-        }
-    };
-    match find_tree_of(repo, order, tree)? {
-        TreeAt::Here(_place) => {}
-        TreeAt::Gone => notes.push("the tree had been removed before".to_owned()),
-        TreeAt::Foreign(what) => notes.push(format!("the tree's place was left alone: {what}")),
-    }
+    let (admin, notes) = look(repo, order, tree)?;
     let branch_ref = format!("refs/heads/{}", order.branch.name);
     let (head, on_branch) = match &admin {
         Some(admin) => {
@@ -156,6 +189,7 @@ async fn begin(
         pins: Vec::new(),
         vault_commit: None,
         saved: Saved::Pending,
+        stays: mounted(repo, order, tree)?,
         at: clock::now(),
         complete: false,
         notes,
@@ -164,6 +198,27 @@ async fn begin(
     trash::make_spot(spot)?;
     trash::store(spot, &entry)?;
     Ok(entry)
+}
+
+/// What stays in the place of the tree, for people.
+fn left_alone(tree: &Tree, what: &str) -> String {
+    let place = quoted_path(tree.path.as_path());
+    format!("{place} was left alone, as {what}: look at it, and remove it yourself when nobody needs it")
+}
+
+/// A lock of the tree that is not ours.
+fn foreign_lock(admin: &Path) -> Option<String> {
+    let reason = lock_reason(admin).filter(|reason| !reason.starts_with("lanes "))?;
+    Some(format!("somebody had locked it: {}", quoted(&reason)))
+}
+
+/// What is mounted in the tree goes with it, and keeps it from being saved.
+fn mounted(repo: &Repository, order: &Order, tree: &Tree) -> Result<Option<String>, WorktreeError> {
+    let TreeAt::Here(from) = find_tree_of(repo, order, tree)? else { return Ok(None) };
+    let mounts = in_use::mounts_below(&from);
+    let spot = Spot::new(order.root.as_path(), order.lane_id);
+    let inside = mounts.first().and_then(|at| at.strip_prefix(&from).ok());
+    Ok(inside.map(|inside| in_use::mounted_at(&spot.tree().join(inside))))
 }
 
 pub(super) async fn commit_of(git: &Git, place: &Place, rev: &str) -> Result<Option<String>, WorktreeError> {
@@ -236,7 +291,7 @@ impl Retiring<'_> {
             }
             TreeAt::Gone => Ok(()),
             TreeAt::Foreign(what) => {
-                let note = format!("the tree's place was left alone: {what}");
+                let note = left_alone(&entry.tree, &what);
                 if !entry.notes.contains(&note) {
                     entry.notes.push(note);
                 }
@@ -274,8 +329,10 @@ pub(super) fn rename_checked(from: &Path, to: &Path, expect: (u64, u64)) -> Resu
     match rename() {
         // To move a folder is to change its `..`, which needs the right to write to it.
         Err(rustix::io::Errno::ACCESS) => {
-            make_writable(&above, name, expect).map_err(failed)?;
-            rename().map_err(failed)?;
+            let (folder, mode) = make_writable(&above, name, expect).map_err(failed)?;
+            let renamed = rename();
+            rustix::fs::fchmod(&folder, mode).map_err(failed)?;
+            renamed.map_err(failed)?;
         }
         other => other.map_err(failed)?,
     }
@@ -288,13 +345,26 @@ pub(super) fn rename_checked(from: &Path, to: &Path, expect: (u64, u64)) -> Resu
     Err(WorktreeError::NotOurs { path: from.to_path_buf(), reason })
 }
 
-fn make_writable(above: &OwnedFd, name: &OsStr, expect: (u64, u64)) -> rustix::io::Result<()> {
+/// Gives the owner all rights on a folder, and returns it with the mode that it had.
+fn make_writable(
+    above: &OwnedFd,
+    name: &OsStr,
+    expect: (u64, u64),
+) -> rustix::io::Result<(OwnedFd, FileMode)> {
+    let before = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let mode = FileMode::from_raw_mode(before.st_mode & 0o7777);
+    if (before.st_dev, before.st_ino) != expect {
+        return Err(rustix::io::Errno::ACCESS);
+    }
+    // One that its owner may not even read is opened through what cannot be exchanged for a link.
+    let handle = open_beneath(above.as_fd(), &c_name(name.as_encoded_bytes()), OFlags::PATH)?;
+    own_again(handle.as_fd())?;
     let folder = open_dir(above, name)?;
     let stat = rustix::fs::fstat(&folder)?;
     if (stat.st_dev, stat.st_ino) != expect {
         return Err(rustix::io::Errno::ACCESS);
     }
-    rustix::fs::fchmod(&folder, FileMode::from_raw_mode(stat.st_mode & 0o7777 | 0o700))
+    Ok((folder, mode))
 }
 
 /// The folder's device and inode.

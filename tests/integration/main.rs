@@ -6,6 +6,8 @@ mod support;
 mod api_resilient;
 mod attach_faults;
 mod attach_programs;
+mod cleanup_files;
+mod cleanup_world;
 mod cli_attach;
 mod cli_exec;
 mod cli_quickstart;

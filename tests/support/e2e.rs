@@ -20,6 +20,7 @@ pub struct Scene {
     dir: tempfile::TempDir,
     real: PathBuf,
     more: Vec<(OsString, OsString)>,
+    user: Option<u32>,
 }
 
 /// How a program ended and what it said.
@@ -76,7 +77,7 @@ impl Scene {
         let config = "[user]\n\tname = T\n\temail = t@example.com\n[init]\n\tdefaultBranch = main\n\
                       [protocol \"file\"]\n\tallow = always\n[gc]\n\tauto = 0\n";
         std::fs::write(real.join("user/.gitconfig"), config).expect("a configuration");
-        let scene = Self { dir, real, more: Vec::new() };
+        let scene = Self { dir, real, more: Vec::new(), user: None };
         let mut args = vec!["init", "-q"];
         args.extend(init);
         scene.git(&args);
@@ -86,6 +87,22 @@ impl Scene {
     /// Sets a variable for everything that is started from now on.
     pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
         self.more.push((name.into(), value.as_ref().to_owned()));
+    }
+
+    /// Hands everything to another user, as whom all programs run from now on. Only for root.
+    pub fn become_user(&mut self, uid: u32) {
+        let owner = format!("{uid}:{uid}");
+        let handed = Command::new("chown").arg("-R").arg(owner).arg(&self.real).status();
+        assert!(handed.is_ok_and(|status| status.success()), "chown failed");
+        self.user = Some(uid);
+    }
+
+    /// Makes a program run as the scene's user.
+    fn as_user(&self, command: &mut Command) {
+        use std::os::unix::process::CommandExt;
+        if let Some(uid) = self.user {
+            let _same = command.uid(uid).gid(uid);
+        }
     }
 
     /// The folder of it all, canonical.
@@ -137,6 +154,7 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lanes"));
         command.args(args).env_clear().envs(self.env()).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.as_user(&mut command);
         command
     }
 
@@ -277,7 +295,10 @@ impl Scene {
 
     /// Runs plain git in a folder.
     pub fn try_git<S: AsRef<OsStr>>(&self, folder: &Path, args: &[S]) -> Ran {
-        ran(Command::new("git").args(args).current_dir(folder).env_clear().envs(self.env()))
+        let mut command = Command::new("git");
+        command.args(args).current_dir(folder).env_clear().envs(self.env());
+        self.as_user(&mut command);
+        ran(&mut command)
     }
 
     /// Writes a file of the main checkout.

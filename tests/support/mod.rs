@@ -5,6 +5,7 @@ pub mod e2e;
 pub mod git;
 pub mod server;
 pub mod stage;
+pub mod state;
 pub mod task;
 pub mod tmux;
 pub mod tty;

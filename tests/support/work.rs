@@ -251,6 +251,8 @@ fn look(folder: &Path, path: &[u8], found: &mut Picture) {
         } else if kind.is_symlink() {
             let target = std::fs::read_link(entry.path()).expect("a target");
             let _new = found.insert(inner, ('l', 0, target.as_os_str().as_bytes().to_vec()));
+        } else if !kind.is_file() {
+            let _new = found.insert(inner, ('s', mode, facts.rdev().to_string().into_bytes()));
         } else {
             let mut content = std::fs::read(entry.path()).expect("content");
             content.extend_from_slice(format!("\n@{}.{}", facts.mtime(), facts.mtime_nsec()).as_bytes());

@@ -96,12 +96,13 @@ fn every_command_of_this_version_is_there() {
         assert!(parse(line).is_ok(), "{line:?}");
     }
     assert!(matches!(parse(&["daemon", "stop"]).unwrap().command, Command::Daemon(DaemonCommand::Stop)));
-    let Command::Trash(TrashCommand::Empty { lanes, yes }) =
-        parse(&["trash", "empty", "a", "--yes"]).unwrap().command
+    let Command::Trash(TrashCommand::Empty(args)) =
+        parse(&["trash", "empty", "a", "--yes", "--older-than", "7d"]).unwrap().command
     else {
         panic!("not trash")
     };
-    assert!(yes && lanes == ["a"]);
+    assert!(args.yes && args.lanes == ["a"]);
+    assert_eq!(args.older_than, Some(std::time::Duration::from_secs(7 * 86_400)));
     let Command::Wait(args) = parse(&["wait", "a", "--until", "exit"]).unwrap().command else {
         panic!("not wait")
     };

@@ -46,6 +46,7 @@ fn entry(id: u128, at: u64, complete: bool) -> TrashEntry {
         pins: Vec::new(),
         vault_commit: None,
         saved: Saved::Pending,
+        stays: None,
         at: Timestamp(at),
         complete,
         notes: Vec::new(),

@@ -329,7 +329,9 @@ pub async fn tidy(
     let begun = Instant::now();
     let all = Cleanup { cwd: session.cwd(), all: true, force: true, ..Cleanup::default() };
     let closed = daemon.call::<LaneCleanup>(all).await;
-    let emptied = daemon.call::<TrashEmpty>(TrashEmptyParams { cwd: session.cwd(), lanes: Vec::new() }).await;
+    let emptied = daemon
+        .call::<TrashEmpty>(TrashEmptyParams { cwd: session.cwd(), ..TrashEmptyParams::default() })
+        .await;
     let stopped = connect::stop(&session.at, daemon).await;
     let (_closed, _emptied) = (closed?, emptied?);
     stopped?;

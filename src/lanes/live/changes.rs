@@ -20,6 +20,13 @@ impl Shared {
         Ok((head, changes))
     }
 
+    /// True when somebody else has locked the tree: nothing that picks lanes by itself takes it then.
+    pub(super) async fn locked_by_somebody(&self, lane: &Lane) -> Result<bool, Failure> {
+        let Some(tree) = &lane.tree else { return Ok(false) };
+        let admin = admin_dir(&self.repository(lane).await?, tree);
+        Ok(worktree::lock_reason(&admin).is_some_and(|reason| reason != lane.order.lock_reason))
+    }
+
     pub(super) async fn merged(&self, lane: &Lane) -> Result<bool, Failure> {
         let repo = self.repository(lane).await?;
         let git = self.workspaces.git().await?;

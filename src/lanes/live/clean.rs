@@ -61,6 +61,39 @@ impl Shared {
         matches!(looked.await, Ok(Ok(Whereabouts::Here(_))))
     }
 
+    /// What cleanup would do, for people.
+    pub(super) async fn foretell(&self, lane: &Lane) -> Vec<String> {
+        let live = lane.tasks.values().filter(|task| task.stage != Stage::Ended).count();
+        let mut notes = vec![format!("would end {live} tasks and move {} to the trash", lane.order.path)];
+        match self.unexpected(lane).await {
+            Ok(found) => notes.extend(found),
+            Err(failure) => notes.push(format!("could not look at its tree: {failure}")),
+        }
+        let there = lane.tree.as_ref().is_some_and(|tree| tree.path.as_path().is_dir());
+        match self.count(lane).await {
+            Ok((_head, changes)) if there && changes.files > 0 => {
+                notes.push(format!("{} changed or new files would be kept in the trash", changes.files));
+            }
+            Ok(_) => {}
+            Err(failure) if there => notes.push(format!("could not count what it has changed: {failure}")),
+            Err(_its_tree_is_gone) => {}
+        }
+        let branch = &lane.order.branch;
+        match self.merged(lane).await {
+            Ok(true) if branch.created => {
+                notes.push(format!("would delete the branch {}, which is merged", branch.name));
+            }
+            Ok(_) => notes.push(format!("would keep the branch {}", branch.name)),
+            Err(failure) => notes.push(format!("could not tell whether it is merged: {failure}")),
+        }
+        notes
+    }
+
+    async fn unexpected(&self, lane: &Lane) -> Result<Vec<String>, Failure> {
+        let Some(tree) = &lane.tree else { return Ok(Vec::new()) };
+        Ok(worktree::foretell(&self.repository(lane).await?, &lane.order, tree)?)
+    }
+
     /// Stops every task side by side; afterwards none of their processes lives.
     pub(super) async fn stop_all(
         &self,
@@ -94,7 +127,8 @@ impl Shared {
 
 /// What became of the lane's work, for people.
 fn what_is_kept(entry: &TrashEntry) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = entry.notes.clone();
+    notes.extend(entry.stays.clone());
     let branch = &entry.order.branch.name;
     if entry.order.branch.created && !entry.branch_deleted {
         notes.push(format!("the branch {branch} is kept: it has commits that no other branch has"));

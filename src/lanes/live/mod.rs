@@ -14,7 +14,8 @@ mod start;
 mod tree;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +38,8 @@ use crate::failure::{Code, Failure};
 use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
-use crate::raw::Raw;
 use crate::task::{self, Launcher, Link, Recipe};
-use crate::worktree::{self, Changes, Order, Repository, Saved, TrashEntry, Tree};
+use crate::worktree::{self, Changes, Emptied, Order, Repository, Saved, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
 const SAVES: usize = 4096;
@@ -155,16 +155,7 @@ impl Live {
 
     /// What cleanup would do, for people.
     pub async fn foretell(&self, lane: &Lane) -> Vec<String> {
-        let live = lane.tasks.values().filter(|task| task.stage != Stage::Ended).count();
-        let mut notes = vec![format!("would end {live} tasks and move {} to the trash", lane.order.path)];
-        match self.shared.merged(lane).await {
-            Ok(true) => {
-                notes.push(format!("would delete the branch {}, which is merged", lane.order.branch.name))
-            }
-            Ok(false) => notes.push(format!("would keep the branch {}", lane.order.branch.name)),
-            Err(failure) => notes.push(format!("could not tell whether it is merged: {failure}")),
-        }
-        notes
+        self.shared.foretell(lane).await
     }
 
     /// True when the lane's tip is elsewhere too and its tree is clean.
@@ -173,32 +164,34 @@ impl Live {
     /// What git says.
     pub async fn is_merged_and_clean(&self, lane: &Lane) -> Result<bool, Failure> {
         let (_head, changes) = self.shared.count(lane).await?;
-        Ok(changes.files == 0 && self.shared.merged(lane).await?)
+        Ok(changes.files == 0
+            && !self.shared.locked_by_somebody(lane).await?
+            && self.shared.merged(lane).await?)
     }
 
-    /// Frees trash for good, with the recorded output of its lanes.
+    /// Frees trash for good, with the recorded output of its lanes: of each root, the entries of these lanes.
+    /// Says which are gone, which stayed and what could not be freed.
     ///
     /// # Errors
     /// What the file system and git say.
-    pub async fn empty_trash(&self, repo: &Repository, entries: &[TrashEntry]) -> Result<(), Failure> {
+    pub async fn empty_trash(
+        &self,
+        repo: &Repository,
+        due: &BTreeMap<PathBuf, Vec<LaneId>>,
+    ) -> Result<Emptied, Failure> {
         let git = self.shared.workspaces.git().await?;
-        let roots: BTreeSet<&Raw> = entries.iter().map(|entry| &entry.order.root).collect();
-        for root in roots {
-            let ids: Vec<LaneId> = entries
-                .iter()
-                .filter(|entry| entry.order.root == *root)
-                .map(|entry| entry.order.lane_id)
-                .collect();
-            let emptied = worktree::empty(git, repo, root.as_path(), &ids).await?;
-            if let Some((lane, why)) = emptied.stayed.first() {
-                return Err(Failure::new(Code::Busy, format!("the trash of lane {lane} stayed: {why}"))
-                    .hint("try again"));
+        let mut all = Emptied::default();
+        for (root, ids) in due {
+            let emptied = worktree::empty(git, repo, root, ids).await?;
+            for id in &emptied.lanes {
+                self.shared.forget_logs(*id).await;
             }
+            all.lanes.extend(emptied.lanes);
+            all.freed += emptied.freed;
+            all.stayed.extend(emptied.stayed);
+            all.left.extend(emptied.left);
         }
-        for entry in entries {
-            self.shared.forget_logs(entry.order.lane_id).await;
-        }
-        Ok(())
+        Ok(all)
     }
 
     /// Retires the tree of an order whose lane is not open, and has it saved.

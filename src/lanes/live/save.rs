@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Shared;
 use crate::bus::{Actor, Context};
 use crate::failure::{Code, Failure};
-use crate::worktree::{self, Saved, TrashEntry};
+use crate::worktree::{self, TrashEntry};
 
 /// A tree with more to keep than this stays whole in the trash, in bytes.
 const ARCHIVE_LIMIT: u64 = 2 << 30;
@@ -20,20 +20,25 @@ impl Shared {
     pub(super) async fn save(&self, entry: TrashEntry) {
         let (id, workspace) = (entry.order.lane_id, entry.order.workspace_id);
         match self.try_save(&entry).await {
-            Ok(saved) => {
-                let mut draft =
-                    Context::new(Actor::lanes()).draft("lane.worktree.saved", json!({ "saved": saved }));
+            Ok(entry) => {
+                let what = match &entry.stays {
+                    Some(stays) => json!({ "saved": entry.saved, "stays": stays }),
+                    None => json!({ "saved": entry.saved }),
+                };
+                let mut draft = Context::new(Actor::lanes()).draft("lane.worktree.saved", what);
                 draft.workspace_id = Some(workspace);
                 draft.lane_id = Some(id);
                 if let Err(failure) = self.bus.publish(draft).await {
                     tracing::warn!(lane = %id, error = %failure, "the saving was not written down");
                 }
             }
-            Err(failure) => tracing::warn!(lane = %id, error = %failure, "the tree stays whole in the trash"),
+            Err(failure) => {
+                tracing::warn!(lane = %id, error = %failure, "the tree was not saved, it stays in the trash as it is")
+            }
         }
     }
 
-    async fn try_save(&self, entry: &TrashEntry) -> Result<Saved, Failure> {
+    async fn try_save(&self, entry: &TrashEntry) -> Result<TrashEntry, Failure> {
         let git = self.workspaces.git().await?;
         let workspaces = self.workspaces.all();
         let Some(workspace) = workspaces.iter().find(|workspace| workspace.id == entry.order.workspace_id)
@@ -45,6 +50,6 @@ impl Shared {
         };
         let repo = workspace.repo.clone();
         let root = entry.order.root.as_path();
-        Ok(worktree::save(git, &repo, root, entry.order.lane_id, ARCHIVE_LIMIT).await?.saved)
+        Ok(worktree::save(git, &repo, root, entry.order.lane_id, ARCHIVE_LIMIT).await?)
     }
 }

@@ -1,0 +1,295 @@
+//! Requests about the trash: listed, found, freed when asked for or past its time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::owner::Owner;
+use crate::api::{At, LeftoverView, TrashEmptyParams, TrashReply, TrashView};
+use crate::bus::Context;
+use crate::clock::{self, Timestamp};
+use crate::failure::{Code, Failure};
+use crate::ids::LaneId;
+use crate::lanes::workspace::Workspace;
+use crate::raw::Raw;
+use crate::worktree::trash::Leftover;
+use crate::worktree::{Saved, TrashEntry, layout, trash};
+
+/// Entries to be freed, by the folder of trees that they are in.
+type Due = BTreeMap<PathBuf, Vec<LaneId>>;
+
+impl Owner {
+    /// `trash.list`.
+    pub(super) async fn trash_list(&self, asked: At, _context: Context) -> Result<TrashReply, Failure> {
+        let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+        let entries = self.trash_of(&workspace).await?;
+        let leftovers = self.leftovers_of(&workspace).await?;
+        let trash = self.trash_views(&workspace, &entries).await?;
+        Ok(reply(trash, leftovers))
+    }
+
+    /// `trash.empty`.
+    pub(super) async fn trash_empty(
+        &self,
+        asked: TrashEmptyParams,
+        context: Context,
+    ) -> Result<TrashReply, Failure> {
+        self.guard(&context, None, "empty the trash of")?;
+        let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+        let mut entries = self.trash_of(&workspace).await?;
+        let mut leftovers = self.leftovers_of(&workspace).await?;
+        let is_asked = |view: &LeftoverView, text: &str| view.id.is_some_and(|id| is_id(id, text));
+        for words in &asked.lanes {
+            let text = words.lossy();
+            let known = entries.iter().any(|entry| is_meant(entry, &text))
+                || leftovers.iter().any(|view| is_asked(view, &text));
+            if !known {
+                return Err(nothing_in_trash(&text));
+            }
+        }
+        if !asked.lanes.is_empty() {
+            entries.retain(|entry| asked.lanes.iter().any(|words| is_meant(entry, &words.lossy())));
+        }
+        // An entry that cannot be read is freed by its id only, and only when we know the lane.
+        leftovers.retain(|view| match view.id {
+            Some(_) => asked.lanes.iter().any(|words| is_asked(view, &words.lossy())),
+            None => asked.lanes.is_empty(),
+        });
+        let ours: BTreeSet<LaneId> = self.records().await?.into_iter().map(|lane| lane.id).collect();
+        if let Some(foreign) = leftovers.iter().find(|view| view.id.is_some_and(|id| !ours.contains(&id))) {
+            let message = format!("{} is of a lane that is not written down here", foreign.path);
+            return Err(Failure::new(Code::Io, message)
+                .hint("look at it, and remove it yourself when nobody needs it"));
+        }
+        if let Some(ms) = asked.older_than_ms {
+            let (least, now) = (Duration::from_millis(ms), clock::now());
+            entries.retain(|entry| entry.at.age(now) > least);
+            leftovers.clear();
+        }
+        let mut views = self.trash_views(&workspace, &entries).await?;
+        if asked.dry_run {
+            return Ok(reply(views, leftovers));
+        }
+        let mut due = due_of(&entries);
+        // What earlier calls could not free is tried again everywhere.
+        for root in self.roots_of(&workspace).await? {
+            due.entry(root).or_default();
+        }
+        for view in &leftovers {
+            if let Some(root) = view.path.as_path().ancestors().nth(2) {
+                due.entry(root.to_path_buf()).or_default().extend(view.id);
+            }
+        }
+        let _emptying = self.watch.emptying();
+        let emptied = self.live.empty_trash(&workspace.repo, &due).await?;
+        views.retain(|view| emptied.lanes.contains(&view.id));
+        leftovers.retain(|view| view.id.is_some_and(|id| emptied.lanes.contains(&id)));
+        let mut reply = reply(views, leftovers);
+        let why = |(id, why): &(LaneId, String)| format!("the trash of lane {id} stayed: {why}");
+        reply.notes = emptied.stayed.iter().map(why).chain(emptied.left).collect();
+        Ok(reply)
+    }
+
+    /// The folder of a workspace's trees.
+    pub(super) fn root(
+        &self,
+        workspace: &Workspace,
+        config: &crate::config::Config,
+    ) -> Result<PathBuf, Failure> {
+        let wanted = config.worktree.root.as_deref();
+        Ok(layout::choose(&workspace.repo, wanted, &self.home.worktrees())?.path)
+    }
+
+    /// Every folder of trees that a workspace uses or has used.
+    async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
+        let config = self.workspaces.config(&workspace.repo).await?;
+        let wanted = config.worktree.root.as_deref();
+        let now = layout::find(&workspace.repo, wanted, &self.home.worktrees())?.path;
+        // As lanes have it written down; one that is not there has no trash.
+        let now = now.canonicalize().unwrap_or(now);
+        let mut roots = BTreeSet::from([now]);
+        for lane in self.records().await? {
+            if lane.workspace_id() == workspace.id {
+                roots.insert(lane.order.root.to_path_buf());
+            }
+        }
+        Ok(roots)
+    }
+
+    /// The trash of a workspace, in every root it has used, the oldest first; only what is ours. A root that
+    /// cannot be read now hides no other.
+    pub(super) async fn trash_of(&self, workspace: &Workspace) -> Result<Vec<TrashEntry>, Failure> {
+        let roots = self.roots_of(workspace).await?;
+        let home = self.home.path().to_path_buf();
+        off_thread(move || {
+            let mut entries: Vec<TrashEntry> =
+                roots.iter().flat_map(|root| said(root, trash::list(root))).collect();
+            entries.retain(|entry| entry.order.home.as_path() == home);
+            entries.sort_by_key(|entry| (entry.at, entry.order.lane_id));
+            entries
+        })
+        .await
+    }
+
+    async fn leftovers_of(&self, workspace: &Workspace) -> Result<Vec<LeftoverView>, Failure> {
+        let roots = self.roots_of(workspace).await?;
+        let view = |left: Leftover| LeftoverView {
+            bytes: left.bytes(),
+            path: left.path.into(),
+            id: left.lane_id,
+            reason: left.reason,
+        };
+        off_thread(move || {
+            roots.iter().flat_map(|root| said(root, trash::leftovers(root))).map(view).collect()
+        })
+        .await
+    }
+
+    async fn trash_views(
+        &self,
+        workspace: &Workspace,
+        entries: &[TrashEntry],
+    ) -> Result<Vec<TrashView>, Failure> {
+        let keep = self.workspaces.config(&workspace.repo).await?.trash.keep;
+        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        let entries = entries.to_vec();
+        off_thread(move || entries.iter().map(|entry| view(entry, keep)).collect()).await
+    }
+
+    /// The newest entry of that name or id.
+    pub(super) async fn trash_entry(
+        &self,
+        words: &Raw,
+        cwd: &Path,
+    ) -> Result<(Arc<Workspace>, TrashEntry), Failure> {
+        let text = words.lossy();
+        let workspaces = match self.workspaces.at(cwd).await {
+            Ok(workspace) => vec![workspace],
+            Err(_elsewhere) => self.workspaces.all(),
+        };
+        let mut unreadable = None;
+        for workspace in workspaces {
+            let entries = self.trash_of(&workspace).await?;
+            if let Some(entry) = entries.into_iter().rev().find(|entry| is_meant(entry, &text)) {
+                return Ok((workspace, entry));
+            }
+            let named: BTreeSet<LaneId> = self
+                .records()
+                .await?
+                .into_iter()
+                .filter(|lane| lane.name().eq_ignore_ascii_case(&text) || is_id(lane.id, &text))
+                .map(|lane| lane.id)
+                .collect();
+            let leftovers = self.leftovers_of(&workspace).await?;
+            unreadable = unreadable
+                .or_else(|| leftovers.into_iter().find(|view| view.id.is_some_and(|id| named.contains(&id))));
+        }
+        Err(match unreadable {
+            None => nothing_in_trash(&text),
+            Some(left) => {
+                let message = format!("what the trash has of it cannot be read: {}", left.reason);
+                Failure::new(Code::Io, message)
+                    .hint(format!("its files are in {}, in tree/ or files.tar.gz", left.path))
+            }
+        })
+    }
+
+    /// Frees what is past its time or above the limit, and tries again what had to wait.
+    pub(super) async fn expire_trash(&self, workspace: &Workspace) -> Result<(), Failure> {
+        let limits = self.workspaces.config(&workspace.repo).await?.trash;
+        let entries = self.trash_of(workspace).await?;
+        let (due, waiting) = off_thread(move || {
+            let sized: Vec<_> = entries
+                .into_iter()
+                .map(|entry| {
+                    let bytes = trash::size(&entry).unwrap_or(0);
+                    (entry, bytes)
+                })
+                .collect();
+            let ids = trash::expired(&sized, limits.keep, limits.max, clock::now());
+            let is_due = |entry: &TrashEntry| ids.contains(&entry.order.lane_id);
+            let (due, rest): (Vec<_>, Vec<_>) =
+                sized.into_iter().map(|(entry, _bytes)| entry).partition(is_due);
+            // What waits for its first turn is not among them: that one comes.
+            let begun = |entry: &TrashEntry| entry.stays.is_some() || entry.saved != Saved::Pending;
+            let waits = |entry: &TrashEntry| begun(entry) && trash::is_unfinished(entry);
+            (due_of(&due), rest.into_iter().filter(waits).collect::<Vec<_>>())
+        })
+        .await?;
+        for entry in waiting {
+            self.live.save_later(entry);
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let _emptying = self.watch.emptying();
+        let emptied = self.live.empty_trash(&workspace.repo, &due).await?;
+        for left in emptied.left {
+            tracing::warn!(workspace = %workspace.id, %left, "not all of the trash could be freed");
+        }
+        Ok(())
+    }
+}
+
+/// Runs what looks at the disk where it may block.
+async fn off_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(look)
+        .await
+        .map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again"))
+}
+
+/// What was found in a root; one that cannot be read is said in the log.
+fn said<T>(root: &Path, found: Result<Vec<T>, crate::worktree::WorktreeError>) -> Vec<T> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!(root = %root.display(), %error, "the trash cannot be read");
+        Vec::new()
+    })
+}
+
+fn due_of(entries: &[TrashEntry]) -> Due {
+    let mut due = Due::new();
+    for entry in entries {
+        due.entry(entry.order.root.to_path_buf()).or_default().push(entry.order.lane_id);
+    }
+    due
+}
+
+fn reply(trash: Vec<TrashView>, leftovers: Vec<LeftoverView>) -> TrashReply {
+    let sizes = trash.iter().map(|view| view.bytes).chain(leftovers.iter().map(|view| view.bytes));
+    TrashReply { bytes: sizes.fold(0, u64::saturating_add), trash, leftovers, notes: Vec::new() }
+}
+
+fn view(entry: &TrashEntry, keep_ms: u64) -> TrashView {
+    TrashView {
+        id: entry.order.lane_id,
+        name: entry.order.name.clone(),
+        branch: entry.on_branch.clone().unwrap_or_else(|| entry.order.branch.name.clone()),
+        head: entry.head.clone(),
+        at: entry.at,
+        expires: Timestamp(entry.at.as_ms().saturating_add(keep_ms)),
+        saved: entry.saved.clone(),
+        stays: entry.stays.clone().filter(|_why| trash::is_unfinished(entry)),
+        notes: entry.notes.clone(),
+        bytes: trash::size(entry).unwrap_or(0),
+        path: trash_dir(entry),
+    }
+}
+
+fn trash_dir(entry: &TrashEntry) -> Raw {
+    entry.order.root.as_path().join(".trash").join(entry.order.lane_id.text().as_str()).into()
+}
+
+fn is_meant(entry: &TrashEntry, text: &str) -> bool {
+    entry.order.name.eq_ignore_ascii_case(text) || is_id(entry.order.lane_id, text)
+}
+
+fn is_id(id: LaneId, text: &str) -> bool {
+    text.len() >= 5 && id.text().as_str().starts_with(text)
+}
+
+fn nothing_in_trash(text: &str) -> Failure {
+    let shown: String = text.chars().take(80).collect();
+    Failure::new(Code::LaneNotFound, format!("there is nothing of a lane {shown:?} in the trash"))
+        .hint("lanes trash ls shows what can be restored")
+}

@@ -1,0 +1,88 @@
+//! Tells what keeps a folder from being freed: what is mounted in it, and who works in it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::error::quoted_path;
+
+/// Where something is mounted below a folder (canonical), in this process's view.
+pub(super) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    mount_points(&table).into_iter().filter(|at| at != folder && at.starts_with(folder)).collect()
+}
+
+/// What keeps a tree from being saved, and what helps.
+pub(super) fn mounted_at(path: &Path) -> String {
+    format!("something is mounted in it: umount {}", quoted_path(path))
+}
+
+/// The mount points in a text such as `/proc/self/mountinfo`.
+pub(super) fn mount_points(table: &[u8]) -> Vec<PathBuf> {
+    let lines = table.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| Some(unescaped(line.split(|byte| *byte == b' ').nth(4)?))).collect()
+}
+
+/// Space, tab, line end and backslash are written as a backslash and three octal digits.
+fn unescaped(text: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let octal = text.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (text[at], octal.and_then(|digits| u8::from_str_radix(digits, 8).ok())) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+/// A process that is in a folder (canonical) or has something below it open, other than this one: its id
+/// and name. Those of other users cannot be seen without their rights.
+pub(super) fn user_of(folder: &Path) -> Option<(u32, String)> {
+    let own = std::process::id();
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    for pid in pids.filter(|pid| *pid != own) {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        if is_in(&process, folder) {
+            let name = std::fs::read(process.join("comm")).unwrap_or_default();
+            return Some((pid, String::from_utf8_lossy(name.trim_ascii_end()).into_owned()));
+        }
+    }
+    None
+}
+
+fn is_in(process: &Path, folder: &Path) -> bool {
+    let below = |link: &Path| {
+        let target = std::fs::read_link(link).unwrap_or_default();
+        // A removed file is told with this at its end; what is open in the tree keeps its path.
+        let bytes = target.as_os_str().as_bytes();
+        let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+        Path::new(OsStr::from_bytes(bytes)).starts_with(folder)
+    };
+    if ["cwd", "root", "exe"].iter().any(|name| below(&process.join(name))) {
+        return true;
+    }
+    let open = std::fs::read_dir(process.join("fd"));
+    open.into_iter().flatten().flatten().any(|entry| below(&entry.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mount_points;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_mount_point_may_have_any_name() {
+        let table =
+            b"36 35 98:0 / / rw - ext4 x rw\n37 36 98:0 /x /a\\040b\\134c\\012d rw - ext4 x rw\nbad\n";
+        assert_eq!(mount_points(table), [PathBuf::from("/"), PathBuf::from("/a b\\c\nd")]);
+    }
+}

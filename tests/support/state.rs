@@ -1,0 +1,57 @@
+//! All that the tree of a lane is, to be compared before and after.
+
+use std::path::Path;
+
+use super::e2e::Scene;
+use super::work::{INDEX_CALLS, Picture, picture};
+
+/// What a tree has that [`INDEX_CALLS`] do not ask for.
+const MORE_CALLS: [&[&str]; 11] = [
+    &["ls-files", "-t"],
+    &["ls-files", "--unmerged"],
+    &["config", "--worktree", "--list"],
+    &["stash", "list", "--format=%H %gs"],
+    &["for-each-ref", "--format=%(refname) %(objectname)", "refs/bisect", "refs/worktree", "refs/rewritten"],
+    &["rev-parse", "--verify", "--quiet", "MERGE_HEAD"],
+    &["rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD"],
+    &["rev-parse", "--verify", "--quiet", "REVERT_HEAD"],
+    &["rev-parse", "--verify", "--quiet", "REBASE_HEAD"],
+    &["rev-parse", "--verify", "--quiet", "ORIG_HEAD"],
+    &["bisect", "log"],
+];
+
+/// Files and what git says of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    files: Picture,
+    top_mode: u32,
+    git: Vec<(String, String)>,
+}
+
+impl State {
+    /// Of a tree, as it is now.
+    pub fn of(scene: &Scene, tree: &Path) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let (worktrees, others) = INDEX_CALLS.split_last().expect("some");
+        let ask = |args: &&[&str]| (args.join(" "), scene.try_git(tree, args).stdout);
+        let mut git: Vec<_> = others.iter().chain(&MORE_CALLS).map(ask).collect();
+        // The name of the tree's own entry and its lock may differ; how many there are may not.
+        let list = scene.try_git(tree, worktrees).stdout;
+        let branches: Vec<&str> = list.lines().filter(|line| line.starts_with("branch ")).collect();
+        git.push(("branches in use".to_owned(), branches.join("\n")));
+        let top_mode = std::fs::metadata(tree).expect("a tree").permissions().mode() & 0o7777;
+        Self { files: picture(tree), top_mode, git }
+    }
+
+    /// Fails with what differs.
+    pub fn same(&self, now: &Self) {
+        assert_eq!(self.files.keys().collect::<Vec<_>>(), now.files.keys().collect::<Vec<_>>());
+        for (name, file) in &self.files {
+            assert_eq!(now.files.get(name), Some(file), "{}", String::from_utf8_lossy(name));
+        }
+        for (before, now) in self.git.iter().zip(&now.git) {
+            assert_eq!(before, now);
+        }
+        assert_eq!(self.top_mode, now.top_mode, "the mode of the tree itself");
+    }
+}
