@@ -140,7 +140,7 @@ pub const TOPICS: &[Known] = &[
     known("terminal.prompt", "a prompt mark, untrusted: {task_id, mark, exit?}"),
     known("reconciliation.started", "recovery looks at what exists: {trigger}"),
     known("reconciliation.completed", "recovery is done: {repairs, suggestions, ms}"),
-    known("orphan.suggested", "something looks like ours without proof: {orphan_id, kind, what, why, owner, risk, since, action}"),
+    known("orphan.suggested", "something looks like ours without proof: {orphan_id, kind, what, why, owner, risk, since, action, cycle}"),
     known("orphan.confirmed", "the user had it dealt with: {orphan_id, kind, what, notes, trash?}"),
     known("orphan.declined", "the user keeps it for now: {orphan_id, kind, what, until}"),
     known("daemon.started", "a runtime owns this home: {pid, version, store_moved_aside?}"),

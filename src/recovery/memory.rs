@@ -138,12 +138,11 @@ impl Memory {
         }
     }
 
-    /// Notes that a thing was dealt with.
+    /// Notes that a thing was dealt with; a cycle may have seen meanwhile that it is gone.
     pub fn confirm(&mut self, id: &str, now: Timestamp) {
-        if let Some(thing) = self.things.get_mut(id) {
-            thing.confirmed = Some(now);
-            thing.declined_until = None;
-        }
+        let thing = self.things.entry(id.to_owned()).or_insert_with(|| Remembered::at(now));
+        thing.confirmed = Some(now);
+        thing.declined_until = None;
     }
 
     /// The ids that begin like this.

@@ -134,7 +134,7 @@ impl Owner {
     /// Remembers what was seen and suggests what is due; true when something was seen too short a time ago.
     async fn take_in(&self, held: &mut Held, seen: &[Orphan], is_cycle: bool) -> Result<bool, Failure> {
         let now = clock::now();
-        let mut told = self.remembered(held).await?.look(seen, now, self.watch.rules);
+        let mut told = self.remembered(held).await.look(seen, now, self.watch.rules);
         told.memory.cycles += u64::from(is_cycle);
         for id in &told.gone {
             tracing::info!(orphan = %id, "what was suggested is gone");
@@ -143,7 +143,7 @@ impl Owner {
         let mut events = Vec::new();
         for orphan in told.tell.iter().filter_map(|at| seen.get(*at)) {
             tracing::info!(orphan = %orphan.id(), what = %orphan.resource(), why = %orphan.reason, "left over?");
-            events.extend(suggestion(orphan, now, &context));
+            events.extend(suggestion(orphan, now, told.memory.cycles, &context));
         }
         self.write(held, told.memory, events).await?;
         Ok(told.unsettled)
@@ -162,15 +162,23 @@ impl Owner {
         Ok(())
     }
 
-    async fn remembered(&self, held: &Held) -> Result<Memory, Failure> {
+    /// What is remembered; nothing where the record is damaged.
+    async fn remembered(&self, held: &Held) -> Memory {
         if let Some(memory) = &held.memory {
-            return Ok(memory.clone());
+            return memory.clone();
         }
-        let Some(body) = self.bus.get(Table::Meta, KEY).await? else { return Ok(Memory::default()) };
-        Ok(Memory::read(body).unwrap_or_else(|| {
-            tracing::warn!("what the watchdog remembered cannot be read; it begins anew");
+        let read = match self.bus.get(Table::Meta, KEY).await {
+            Ok(None) => Some(Memory::default()),
+            Ok(Some(body)) => Memory::read(body),
+            Err(failure) => {
+                tracing::warn!(error = %failure, "the memory of the watchdog cannot be read");
+                None
+            }
+        };
+        read.unwrap_or_else(|| {
+            tracing::warn!("what the watchdog remembered is dropped, it begins anew");
             Memory::default()
-        }))
+        })
     }
 
     /// Looks once, and judges by what is known before and afterwards.
@@ -207,8 +215,9 @@ impl Owner {
             let unended = lane.tasks.values().filter(|task| task.stage != Stage::Ended);
             known.tasks.extend(unended.map(|task| task.id));
             let busy = match lane.state() {
-                State::New | State::Provisioning | State::Cleaning => true,
-                State::Ready | State::Running | State::Blocked | State::Shared | State::Closed => false,
+                // A closed one that has an owner is just being left.
+                State::New | State::Provisioning | State::Cleaning | State::Closed => true,
+                State::Ready | State::Running | State::Blocked | State::Shared => false,
             };
             let open = OpenLane {
                 busy,
@@ -338,7 +347,7 @@ fn lost_tasks(lane: &Lane) -> Vec<LostTask> {
 }
 
 /// The events that suggest one thing.
-fn suggestion(orphan: &Orphan, now: Timestamp, context: &Context) -> Vec<Draft> {
+fn suggestion(orphan: &Orphan, now: Timestamp, cycle: u64, context: &Context) -> Vec<Draft> {
     let payload = json!({
         "orphan_id": orphan.id(),
         "kind": orphan.kind().name(),
@@ -348,6 +357,7 @@ fn suggestion(orphan: &Orphan, now: Timestamp, context: &Context) -> Vec<Draft> 
         "risk": orphan.risk(now).name(),
         "since": orphan.since,
         "action": orphan.kind().action(),
+        "cycle": cycle,
     });
     let mut events = vec![about(orphan, context.draft("orphan.suggested", payload))];
     if orphan.kind() == Kind::Worktree {

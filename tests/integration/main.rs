@@ -45,6 +45,8 @@ mod keeper_socket;
 mod keeper_stream;
 mod keeper_terminal;
 mod keeper_tree;
+mod orphans_found;
+mod orphans_healthy;
 mod store_crash;
 mod store_full;
 mod store_live;

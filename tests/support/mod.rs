@@ -3,6 +3,7 @@
 pub mod attached;
 pub mod e2e;
 pub mod git;
+pub mod leftovers;
 pub mod server;
 pub mod stage;
 pub mod state;

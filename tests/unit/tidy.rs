@@ -13,7 +13,7 @@ const EDGES: [(&str, &[&str]); 16] = [
         &["daemon", "recovery", "lanes", "task", "keeper", "worktree", "store", "api", "config", "bus"],
     ),
     ("daemon", &["api", "bus"]),
-    ("recovery", &["lanes", "worktree", "bus"]),
+    ("recovery", &["lanes", "task", "worktree", "bus"]),
     // `api`: a lane makes its own view, and a second copy of every field would be one too many.
     ("lanes", &["api", "task", "keeper", "worktree", "config", "bus", "cgroup"]),
     // What a message carries as it is (events, exits, changes) is not written down a second time.
