@@ -23,7 +23,12 @@ where
             () = tokio::time::sleep(pause) => {}
         }
         let began = Instant::now();
-        if !cycle().await {
+        // A look at a file system that hangs does not keep us from stopping.
+        let goes_on = tokio::select! {
+            () = stop.cancelled() => return,
+            goes_on = cycle() => goes_on,
+        };
+        if !goes_on {
             return;
         }
         pause = every.max(began.elapsed());

@@ -81,6 +81,7 @@ impl Owner {
         let id = LaneId::generate();
         let (name, reservation) = free_name(&self.registry, &workspace, &found.path, id)?;
         let order = self.order_for(&workspace, found, id, name).await?;
+        on_one_file_system(found, order.root.as_path())?;
         let git = self.workspaces.git().await?;
         let (order, tree) = worktree::take_hold(git, &workspace.repo, found, &order).await?;
         let mut notes = self.describe(&workspace, found, &order).await?;
@@ -185,6 +186,19 @@ impl Owner {
                 let lane = handle.lane();
                 lane.workspace_id() == workspace.id && lane.order.root.as_path() == folder
             })
+    }
+}
+
+/// Refuses before anything is changed what could not be moved to the trash as it is.
+fn on_one_file_system(found: &Found, root: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let root_dev = root.symlink_metadata().map(|facts| facts.dev());
+    match (found.identity, root_dev) {
+        (Some((dev, _ino)), Ok(root_dev)) if dev != root_dev => {
+            let message = format!("{} lies on another file system than the trash", found.path.display());
+            Err(Failure::new(Code::Io, message).hint("unmount it, or move what it holds yourself"))
+        }
+        (Some(_) | None, _) => Ok(()),
     }
 }
 

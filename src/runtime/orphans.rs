@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::owner::Owner;
@@ -32,6 +33,12 @@ const KEY: &str = "watchdog";
 /// What is seen is looked at again after so long, at most, before it is suggested.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// A look takes milliseconds; one that takes longer than this waits for a file system that hangs.
+const LOOK_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a look gives back.
+type Looked = (Known, Seen, Marks);
+
 /// What the watchdog holds between cycles.
 pub(super) struct Watch {
     held: Mutex<Held>,
@@ -45,6 +52,8 @@ pub(super) struct Watch {
 pub(super) struct Held {
     memory: Option<Memory>,
     marks: Marks,
+    /// A look that did not come back in time: until it does there is no other, so that they do not pile up.
+    stuck: Option<JoinHandle<Looked>>,
     /// Every root that a workspace has or had, and whether all in it is ours.
     roots: BTreeMap<WorkspaceId, BTreeMap<PathBuf, bool>>,
     /// Roots of closed lanes were read once.
@@ -183,15 +192,8 @@ impl Owner {
 
     /// Looks once, and judges by what is known before and afterwards.
     async fn look(&self, held: &mut Held) -> Result<Vec<Orphan>, Failure> {
-        let roots = self.roots(held).await?;
-        let (known, began) = (self.known(), clock::now());
-        let mut marks = std::mem::take(&mut held.marks);
-        let looked = tokio::task::spawn_blocking(move || {
-            let seen = sight::look(&known, &roots, &mut marks);
-            (known, seen, marks)
-        });
-        let (mut known, seen, marks) = looked.await.map_err(|_aborted| stopping())?;
-        held.marks = marks;
+        let began = clock::now();
+        let (mut known, seen) = self.see(held).await?;
         known.join(self.known());
         known.written = self.written(&seen, &known).await?;
         if !seen.logs.is_empty() {
@@ -204,6 +206,26 @@ impl Owner {
             found
         });
         checked.await.map_err(|_aborted| stopping())
+    }
+
+    /// Looks at disks and processes, on a thread of its own.
+    async fn see(&self, held: &mut Held) -> Result<(Known, Seen), Failure> {
+        if held.stuck.as_ref().is_some_and(|stuck| !stuck.is_finished()) {
+            return Err(hangs());
+        }
+        let roots = self.roots(held).await?;
+        let (known, mut marks) = (self.known(), std::mem::take(&mut held.marks));
+        let mut looking = tokio::task::spawn_blocking(move || {
+            let seen = sight::look(&known, &roots, &mut marks);
+            (known, seen, marks)
+        });
+        let Ok(looked) = tokio::time::timeout(LOOK_DEADLINE, &mut looking).await else {
+            held.stuck = Some(looking);
+            return Err(hangs());
+        };
+        let (known, seen, marks) = looked.map_err(|_aborted| stopping())?;
+        held.marks = marks;
+        Ok((known, seen))
     }
 
     /// What the runtime knows of its open lanes now.
@@ -375,6 +397,12 @@ pub(super) fn about(orphan: &Orphan, mut draft: Draft) -> Draft {
         Whose::Unknown => None,
     };
     draft
+}
+
+fn hangs() -> Failure {
+    let message =
+        format!("a look at the lanes' folders did not come back within {} s", LOOK_DEADLINE.as_secs());
+    Failure::new(Code::Timeout, message).hint("a file system may hang: look at it, then try again")
 }
 
 pub(super) fn stopping() -> Failure {
