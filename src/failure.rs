@@ -115,6 +115,25 @@ impl std::fmt::Display for Code {
     }
 }
 
+/// What helps against a full disk.
+pub const DISK_HINT: &str =
+    "free some space: lanes trash empty, lanes cleanup --merged, or lower disk.min_free";
+
+/// The code of an error of the system, and what helps against it.
+pub fn about(source: &std::io::Error) -> (Code, &'static str) {
+    match source.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => (Code::DiskLow, DISK_HINT),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            (Code::Io, "too many files are open: raise the limit (ulimit -n), then: lanes daemon restart")
+        }
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+            (Code::Io, "look who it belongs to and whether it may be written to, then try again")
+        }
+        Some(libc::EIO) => (Code::Io, "the disk has a fault: the log of the system says more (dmesg)"),
+        Some(_) | None => (Code::Io, "correct that, then try again"),
+    }
+}
+
 /// A refusal or an error as a caller sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema, thiserror::Error)]
 #[error("{message}")]
@@ -161,6 +180,12 @@ impl Failure {
 
     /// An I/O failure with what was attempted.
     pub fn io(attempt: impl std::fmt::Display, source: &std::io::Error) -> Self {
-        Self::new(Code::Io, format!("could not {attempt}: {source}"))
+        Self::system(format!("could not {attempt}: {source}"), source)
+    }
+
+    /// A failure whose message names what the system said: the code and the hint are those of that.
+    pub fn system(message: impl Into<String>, source: &std::io::Error) -> Self {
+        let (code, hint) = about(source);
+        Self::new(code, message).hint(hint)
     }
 }

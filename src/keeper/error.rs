@@ -103,28 +103,29 @@ impl From<KeeperError> for Failure {
             }
             KeeperError::Enter { .. } => Self::new(Code::Io, message)
                 .hint("the lane's folder is gone: bring it back, or close the lane with `lanes cleanup`"),
-            KeeperError::Spawn { source, .. } => spawn(message, source.raw_os_error()),
-            KeeperError::ReadSpec(_)
-            | KeeperError::ParseSpec(_)
-            | KeeperError::WrongTask
-            | KeeperError::SetUp { .. }
-            | KeeperError::MakeFolder { .. }
-            | KeeperError::Listen { .. }
-            | KeeperError::OpenTerminal(_)
-            | KeeperError::WriteIdentity(_) => Self::new(Code::Io, message),
+            KeeperError::Spawn { source, .. } => spawn(message, &source),
+            KeeperError::ParseSpec(_) | KeeperError::WrongTask => {
+                Self::new(Code::Io, message).hint("the daemon is of another version: lanes daemon restart")
+            }
+            KeeperError::ReadSpec(source)
+            | KeeperError::SetUp { source, .. }
+            | KeeperError::MakeFolder { source, .. }
+            | KeeperError::Listen { source, .. }
+            | KeeperError::OpenTerminal(source)
+            | KeeperError::WriteIdentity(source) => Self::system(message, &source),
         }
     }
 }
 
 /// A program that is there and executable, and that the system would not start all the same.
-fn spawn(message: String, number: Option<i32>) -> Failure {
-    match number {
+fn spawn(message: String, source: &std::io::Error) -> Failure {
+    match source.raw_os_error() {
         Some(libc::ENOENT) => Failure::new(Code::CommandNotFound, message)
             .hint("the file is there, but the interpreter that its first line names is not"),
         Some(libc::ENOEXEC) => Failure::new(Code::CommandNotFound, message)
             .hint("a script begins with a line such as #!/bin/sh; a program must be made for this machine"),
         Some(libc::E2BIG) => Failure::new(Code::ValidationError, message)
             .hint("put what is large in its arguments or environment into a file"),
-        Some(_) | None => Failure::new(Code::Io, message),
+        Some(_) | None => Failure::system(message, source),
     }
 }

@@ -23,7 +23,7 @@ pub struct ReadLogError {
 
 impl From<ReadLogError> for crate::failure::Failure {
     fn from(error: ReadLogError) -> Self {
-        Self::new(crate::failure::Code::Io, error.to_string())
+        Self::system(error.to_string(), &error.source)
     }
 }
 

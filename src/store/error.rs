@@ -137,7 +137,8 @@ impl From<StoreError> for Failure {
             }
             StoreError::Sqlite { .. } if error.is_full() => failure(Code::DiskLow)
                 .hint("free some space: `lanes trash empty`, or remove what you do not need"),
-            StoreError::Sqlite { .. } => failure(Code::Io),
+            StoreError::Sqlite { .. } => failure(Code::Io)
+                .hint("look whether the disk is well and the state folder may be written to, then try again"),
             StoreError::NoLog { .. } => {
                 failure(Code::Io).hint("put the state folder on a local file system: `--home DIR`")
             }
@@ -147,8 +148,9 @@ impl From<StoreError> for Failure {
             StoreError::ForeignWriter { .. } => {
                 failure(Code::Io).hint("only the owner of the state folder may write; end the other program")
             }
-            StoreError::Spawn { .. } | StoreError::Decode { .. } | StoreError::Encode { .. } => {
-                failure(Code::Io)
+            StoreError::Spawn { source } => Self::system(message, source),
+            StoreError::Decode { .. } | StoreError::Encode { .. } => {
+                failure(Code::Io).hint("what is written there is not readable to this version of lanes")
             }
             StoreError::Disowned { .. } => {
                 failure(Code::DaemonDown).hint("start again: lanes that live are taken up by the next owner")

@@ -114,12 +114,16 @@ impl From<TaskError> for Failure {
                 Refusal::Ended => Self::new(Code::TaskNotFound, message),
                 Refusal::System | Refusal::Other => Self::new(Code::Io, message),
             },
-            TaskError::CopyKeeper { .. }
-            | TaskError::SpawnKeeper { .. }
-            | TaskError::TellKeeper { .. }
-            | TaskError::NoResult { .. }
-            | TaskError::NotOurs { .. }
-            | TaskError::ReadLog(_) => Self::new(Code::Io, message),
+            TaskError::CopyKeeper { source, .. }
+            | TaskError::SpawnKeeper { source, .. }
+            | TaskError::TellKeeper { source, .. } => Self::system(message, &source),
+            TaskError::NoResult { .. } => {
+                Self::new(Code::Io, message).hint("it was ended, perhaps for want of memory; try again")
+            }
+            TaskError::NotOurs { .. } => {
+                Self::new(Code::Io, message).hint("look what is there; it was left alone")
+            }
+            TaskError::ReadLog(error) => error.into(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{self, Code, DISK_HINT, Failure};
 use crate::fault::Injected;
 
 /// The longest piece of git's own words that goes into a message; more is noise on a screen.
@@ -281,11 +281,10 @@ impl WorktreeError {
             Self::Root { .. } | Self::Place { .. } => Code::ConfigInvalid,
             Self::DiskLow { .. } => Code::DiskLow,
             Self::Lock { .. } => Code::Busy,
-            Self::File { source, .. } if is_disk_full(source) => Code::DiskLow,
+            Self::File { source, .. } => failure::about(source).0,
             Self::PathTaken { .. }
             | Self::NotOurs { .. }
             | Self::RemoveTree { .. }
-            | Self::File { .. }
             | Self::Record { .. }
             | Self::Stopped { .. } => Code::Io,
         }
@@ -293,10 +292,7 @@ impl WorktreeError {
 
     /// What happened and what helps, in one line.
     pub(super) fn with_hint(&self) -> String {
-        match self.hint() {
-            Some(hint) => format!("{self}; {hint}"),
-            None => self.to_string(),
-        }
+        format!("{self}; {}", self.hint())
     }
 
     /// True when there was no room left.
@@ -308,8 +304,8 @@ impl WorktreeError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        let text = match self {
+    fn hint(&self) -> String {
+        match self {
             Self::FindGit { .. } => put_git(super::git::MIN_VERSION_TEXT),
             Self::GitVersion { wanted, .. } => put_git(wanted),
             Self::ReadGit { command, .. } if command.ends_with("git version") => {
@@ -350,7 +346,6 @@ impl WorktreeError {
             }
             Self::Place { attempt, .. } => format!("correct `{attempt}` in lanes.toml, or .worktreeinclude"),
             Self::DiskLow { .. } => DISK_HINT.to_owned(),
-            Self::File { source, .. } if is_disk_full(source) => DISK_HINT.to_owned(),
             Self::PathTaken { .. } => "move it away, or choose another name for the lane".to_owned(),
             Self::Lock { .. } => "try again in a moment".to_owned(),
             Self::BranchInvalid { .. } => "git check-ref-format says which names are possible".to_owned(),
@@ -364,13 +359,14 @@ impl WorktreeError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "make the file system writable again, then try again".to_owned()
             }
-            Self::ReadRepository { .. }
-            | Self::NotOurs { .. }
-            | Self::File { .. }
-            | Self::Record { .. }
-            | Self::Stopped { .. } => return None,
-        };
-        Some(text)
+            Self::File { source, .. } => failure::about(source).1.to_owned(),
+            Self::ReadRepository { .. } => "see what git itself says there: git status".to_owned(),
+            Self::NotOurs { .. } => "look what is there; it was left alone".to_owned(),
+            Self::Record { .. } => {
+                "it is damaged: move it aside when you do not need it, then: lanes reconcile".to_owned()
+            }
+            Self::Stopped { .. } => "it is taken up again when the daemon starts".to_owned(),
+        }
     }
 }
 
@@ -379,11 +375,9 @@ fn put_git(version: &str) -> String {
     format!("install git {version} or newer, put it first on the PATH, then: lanes daemon restart")
 }
 
-const DISK_HINT: &str = "free some space: lanes trash empty, lanes cleanup --merged, or lower disk.min_free";
-
 /// True when there is no room left, or none for this user.
 pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC) | Some(libc::EDQUOT))
+    failure::about(error).0 == Code::DiskLow
 }
 
 /// True when git's words say that the disk is full (its exit code does not). A file of the tree that it
@@ -406,11 +400,7 @@ impl From<WorktreeError> for Failure {
             WorktreeError::RunGit { stderr, .. } if says_disk_full(stderr) => Code::DiskLow,
             other => other.code(),
         };
-        let failure = Self::new(code, error.to_string());
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self::new(code, error.to_string()).hint(error.hint())
     }
 }
 
