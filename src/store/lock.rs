@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,10 @@ use crate::proc;
 pub const LOCK_FILE: &str = "daemon.lock";
 /// How long a new owner may take to write who it is.
 const INTRODUCTION: Duration = Duration::from_millis(200);
+/// How long the lock may outlive its owner: the memory of a large process takes a moment to be given back.
+const DYING: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
 /// The lock file is a few hundred bytes; more is not ours.
 const FILE_BYTES: u64 = 4096;
 /// Crashes that lie further back are no loop any more.
@@ -89,7 +93,7 @@ impl From<LockError> for Failure {
             }
             LockError::Lock { .. } => Self::new(Code::Io, message)
                 .hint("the state folder must exist and be writable; `--home DIR` uses another one"),
-            LockError::Describe { .. } => Self::new(Code::Io, message),
+            LockError::Describe { path: _, source } => Self::system(message, &source),
         }
     }
 }
@@ -103,7 +107,8 @@ pub struct OwnerLock {
 }
 
 impl OwnerLock {
-    /// Takes the lock of the state folder `home`, which must exist. Never waits for the owner to leave.
+    /// Takes the lock of the state folder `home`, which must exist. Never waits for an owner that lives to leave;
+    /// one that was killed holds the lock for a moment longer, until the system has taken it down.
     ///
     /// # Errors
     /// [`LockError::Held`] while another owner lives, also one in this process.
@@ -177,12 +182,18 @@ pub fn last_holder(home: &Path) -> Option<Holder> {
 
 fn lock(path: &Path) -> Result<File, LockError> {
     let failed = |source: io::Error| LockError::Lock { path: path.to_owned(), source };
+    let deadline = Instant::now() + DYING;
     loop {
         let file = open(path).map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LockError::Held { path: path.to_owned(), holder: introduced(&file) });
+                let holder = introduced(&file);
+                if holder.as_ref().is_some_and(is_dead) && Instant::now() < deadline {
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
+                return Err(LockError::Held { path: path.to_owned(), holder });
             }
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(failed(error.into())),
@@ -198,6 +209,13 @@ fn lock(path: &Path) -> Result<File, LockError> {
     }
 }
 
+/// True when the process has ended, though its threads may still be on their way out and hold the lock.
+fn is_dead(holder: &Holder) -> bool {
+    let process = proc::process(holder.pid);
+    holder.boot_id != proc::boot_id()
+        || process.is_none_or(|process| process.is_dead() || process.start != holder.start)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new()
         .read(true)
@@ -211,15 +229,15 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// The holder; one that has just taken the lock is given a moment to say who it is.
 fn introduced(file: &File) -> Option<Holder> {
-    let deadline = std::time::Instant::now() + INTRODUCTION;
+    let deadline = Instant::now() + INTRODUCTION;
     loop {
         if let Some(holder) = read_holder(file) {
             return Some(holder);
         }
-        if std::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(LOOK);
     }
 }
 
