@@ -9,6 +9,9 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::ids::{LaneId, TaskId, WorkspaceId};
 
+/// The folders that a state folder always has.
+pub const FOLDERS: [&str; 5] = ["run", "logs", "bin", "workspaces", "agents"];
+
 /// The state folder of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
@@ -23,7 +26,7 @@ impl Home {
     pub fn prepare(path: &Path) -> Result<Self, HomeError> {
         private_folder(path)?;
         let home = Self { path: path.to_path_buf() };
-        for sub in ["run", "logs", "bin", "workspaces", "agents"] {
+        for sub in FOLDERS {
             private_folder(&home.path.join(sub))?;
         }
         Ok(home)
@@ -154,22 +157,24 @@ pub fn private_folder(path: &Path) -> Result<(), HomeError> {
         }
         Err(error) => return Err(failed("look at")(error)),
     };
-    if found.is_symlink() {
-        return refused("is a symbolic link");
-    }
-    if !found.is_dir() {
-        return refused("is not a folder");
-    }
-    if found.uid() != rustix::process::geteuid().as_raw() {
-        return refused("belongs to another user");
-    }
-    if found.mode() & 0o022 != 0 {
-        return refused("can be written to by others");
+    if let Some(why) = refusal(&found) {
+        return refused(why);
     }
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("close to others"))?;
     }
     Ok(())
+}
+
+/// Why what was found cannot be a folder of ours alone.
+pub fn refusal(found: &fs::Metadata) -> Option<&'static str> {
+    match () {
+        () if found.is_symlink() => Some("is a symbolic link"),
+        () if !found.is_dir() => Some("is not a folder"),
+        () if found.uid() != rustix::process::geteuid().as_raw() => Some("belongs to another user"),
+        () if found.mode() & 0o022 != 0 => Some("can be written to by others"),
+        () => None,
+    }
 }
 
 fn make(path: &Path) -> io::Result<()> {

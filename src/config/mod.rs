@@ -27,4 +27,4 @@ pub use model::{
 };
 pub use parse::{Ask, Layer, Loaded, Origin, fingerprint, merge};
 pub use trust::Approvals;
-pub use units::{parse_duration, parse_keys, parse_size};
+pub use units::{parse_duration, parse_keys, parse_size, size_text};

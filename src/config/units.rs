@@ -58,3 +58,18 @@ fn key(word: &str) -> Option<u8> {
         _several => None,
     }
 }
+
+/// `512 B`, `3.4 MiB`.
+pub fn size_text(n: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut at = 0;
+    while value >= 1024.0 && at + 1 < units.len() {
+        value /= 1024.0;
+        at += 1;
+    }
+    format!("{value:.1} {}", units[at])
+}

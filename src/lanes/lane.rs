@@ -211,9 +211,10 @@ pub struct Lane {
     pub(super) state: State,
     /// What was asked for: name, branch, base, path, token.
     pub order: Order,
-    /// The repository: its main checkout, or the bare repository.
+    /// The repository as it was when the lane was made: its main checkout, or the bare repository. Where it
+    /// is now its workspace knows.
     pub repo: Raw,
-    /// The repository's common git directory.
+    /// The repository's common git directory, likewise.
     pub common_dir: Raw,
     /// Its tree, once there is one.
     pub tree: Option<Tree>,

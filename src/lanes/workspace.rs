@@ -14,7 +14,7 @@ use crate::failure::{Code, Failure};
 use crate::home::Home;
 use crate::ids::{LaneId, WorkspaceId};
 use crate::raw::Raw;
-use crate::worktree::{self, Git, GitConfig, Mode, Place, Repository};
+use crate::worktree::{self, Git, GitConfig, Mode, Place, Repository, layout, links};
 
 /// A repository as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,8 @@ impl Workspaces {
     /// The workspace that a folder is in; made when it is new.
     ///
     /// # Errors
-    /// `NOT_A_REPOSITORY`, and what git and the journal say.
+    /// `NOT_A_REPOSITORY`, `GIT_FAILED` for one that was moved and whose lanes do not find it, and what git
+    /// and the journal say.
     pub async fn at(&self, from: &Path) -> Result<Arc<Workspace>, Failure> {
         let git = self.git().await?;
         let repo = worktree::discover(git, from).await?;
@@ -149,15 +150,68 @@ impl Workspaces {
         if let Some(known) = self.by_dir.get(&repo.common_dir) {
             return Ok(Arc::clone(&known));
         }
-        let workspace = Arc::new(Workspace {
-            id: WorkspaceId::generate(),
-            repo,
-            recent: std::sync::Mutex::new(Vec::new()),
-            created_at: clock::now(),
-        });
+        let workspace = match self.moved_here(&repo).await? {
+            Some(record) => self.moved(record, repo),
+            None => Workspace {
+                id: WorkspaceId::generate(),
+                repo,
+                recent: std::sync::Mutex::new(Vec::new()),
+                created_at: clock::now(),
+            },
+        };
+        let workspace = Arc::new(workspace);
         self.write_down(&workspace).await?;
         self.by_dir.insert(workspace.repo.common_dir.clone(), Arc::clone(&workspace));
         Ok(workspace)
+    }
+
+    /// The record of a repository that was moved to where this one is: its trees carry our orders, and the
+    /// place where it was is empty.
+    ///
+    /// # Errors
+    /// `GIT_FAILED` while its lanes do not lead to it yet: whether it was moved, or is a copy of one
+    /// that is only away, the user says by `lanes doctor --fix`.
+    async fn moved_here(&self, repo: &Repository) -> Result<Option<Record>, Failure> {
+        let (common_dir, home) = (repo.common_dir.clone(), self.home.clone());
+        let look = move || {
+            let found = links::of_home(&common_dir, home.path());
+            let of = found.workspaces.iter().next().copied()?;
+            let records = home.read_workspaces::<Record>();
+            let record = records.into_iter().find(|record| record.id == of)?;
+            let gone = record.common_dir.as_path() != common_dir && !record.common_dir.as_path().exists();
+            gone.then_some((record, found.broken))
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let looked = looked.map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping"))?;
+        match looked {
+            Some((record, 0)) => Ok(Some(record)),
+            Some((record, broken)) => Err(Failure::new(
+                Code::GitFailed,
+                format!(
+                    "this repository was at {} before, and {broken} of its lanes still lead there",
+                    record.common_dir
+                ),
+            )
+            .hint("if it was moved: lanes doctor --fix, run here, leads them to it")),
+            None => Ok(None),
+        }
+    }
+
+    /// The workspace of a record in its new place; its lanes follow, as they name it by its id.
+    fn moved(&self, record: Record, repo: Repository) -> Workspace {
+        tracing::info!(from = %record.common_dir, to = %repo.common_dir.display(), "a repository was moved");
+        let _not_there_any_more = self.by_dir.remove(record.common_dir.as_path());
+        for root in links::of_home(&repo.common_dir, self.home.path()).roots {
+            if let Err(error) = layout::hand_over(&root, record.common_dir.as_path(), &repo.common_dir) {
+                tracing::warn!(%error, "the folder of the trees still names the old place");
+            }
+        }
+        Workspace {
+            id: record.id,
+            repo,
+            recent: std::sync::Mutex::new(record.recent),
+            created_at: record.created_at,
+        }
     }
 
     async fn write_down(&self, workspace: &Workspace) -> Result<(), Failure> {
@@ -187,6 +241,11 @@ impl Workspaces {
         self.by_dir.get(dir).map(|entry| Arc::clone(&entry))
     }
 
+    /// The workspace of that id, when it is in use.
+    pub fn by_id(&self, id: WorkspaceId) -> Option<Arc<Workspace>> {
+        self.by_dir.iter().find(|entry| entry.id == id).map(|entry| Arc::clone(&entry))
+    }
+
     /// Every workspace, in order of registration.
     pub fn all(&self) -> Vec<Arc<Workspace>> {
         let mut all: Vec<_> = self.by_dir.iter().map(|entry| Arc::clone(entry.value())).collect();
@@ -195,8 +254,8 @@ impl Workspaces {
     }
 
     /// Remembers that a lane was used, for `-`.
-    pub async fn used(&self, common_dir: &Path, lane: LaneId) {
-        let Some(workspace) = self.by_common_dir(common_dir) else { return };
+    pub async fn used(&self, workspace: WorkspaceId, lane: LaneId) {
+        let Some(workspace) = self.by_id(workspace) else { return };
         if workspace.used(lane)
             && let Err(failure) = self.write_down(&workspace).await
         {

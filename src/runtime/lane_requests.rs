@@ -76,7 +76,7 @@ impl Owner {
         let handle = self.registry.own(lane, reservation, Vec::new());
         let lane = self.provision(&handle, context.clone()).await?;
         let notes = lane.tree.as_ref().map(|tree| tree.notes.clone()).unwrap_or_default();
-        self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        self.workspaces.used(lane.workspace_id(), lane.id).await;
         let task = match asked.command {
             Some(command) => {
                 let kind = TaskKind::Terminal;
@@ -114,7 +114,7 @@ impl Owner {
             return Err(Failure::new(Code::Busy, format!("lane {} is {}", lane.name(), lane.state().name()))
                 .hint("try again when it is closed"));
         }
-        self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        self.workspaces.used(lane.workspace_id(), lane.id).await;
         let task = match asked.command.clone() {
             Some(command) if lane.live_tasks().next().is_none() => Some(
                 self.start_task(&handle, TaskKind::Terminal, command, Default::default(), context)
@@ -495,7 +495,7 @@ impl Owner {
         lane.created_by = context.from_lane;
         let handle = self.registry.own(lane, reservation, Vec::new());
         let lane = self.provision(&handle, context).await?;
-        self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        self.workspaces.used(lane.workspace_id(), lane.id).await;
         let notes = lane.tree.as_ref().map(|tree| tree.notes.clone()).unwrap_or_default();
         Ok(LaneReply { lane: self.view(&lane), notes })
     }
@@ -512,7 +512,7 @@ impl Owner {
         let handle = self.open_lane(words).await?;
         let lane = handle.lane();
         self.guard(&context, Some(&lane), "run commands in")?;
-        self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        self.workspaces.used(lane.workspace_id(), lane.id).await;
         self.start_task(&handle, kind, command, options, context).await
     }
 }

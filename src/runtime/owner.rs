@@ -234,6 +234,9 @@ impl Owner {
     /// A lane as users see it, with what only the runtime knows.
     pub(super) fn view(&self, lane: &Lane) -> LaneView {
         let mut view = lane.view();
+        if let Some(workspace) = self.workspaces.by_id(lane.workspace_id()) {
+            view.repo = workspace.place().into();
+        }
         view.guarantees = self.live.guarantees(lane);
         view.last_output_at = self.live.last_output(lane);
         view

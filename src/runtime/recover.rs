@@ -177,7 +177,7 @@ impl Outside for Owner {
 
     fn tree_at<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, TreeAt> {
         Box::pin(async move {
-            let Some(workspace) = self.workspaces.by_common_dir(lane.common_dir.as_path()) else {
+            let Some(workspace) = self.workspaces.by_id(lane.workspace_id()) else {
                 return TreeAt::Unknown(format!("the repository {} cannot be opened", lane.common_dir));
             };
             let Some(tree) = lane.tree.clone() else { return TreeAt::Gone };

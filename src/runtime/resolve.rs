@@ -52,14 +52,20 @@ impl Owner {
             return Ok(Found::Open(handle));
         }
         let text = words.lane.lossy().into_owned();
-        let workspace = self.workspaces.at(words.cwd.as_path()).await.ok().map(|workspace| workspace.id);
+        let here = self.workspaces.at(words.cwd.as_path()).await.map(|workspace| workspace.id);
+        let (workspace, failure) = match here {
+            Ok(id) => (Some(id), None),
+            Err(failure) if failure.code == Code::NotARepository => (None, None),
+            Err(failure) => (None, Some(failure)),
+        };
         let closed = self.records().await?.into_iter().filter(|lane| lane.state() == State::Closed);
         let by_id = |lane: &Lane| text.len() >= SHORTEST_PREFIX && lane.id.text().as_str().starts_with(&text);
         let by_name =
             |lane: &Lane| Some(lane.workspace_id()) == workspace && lane.name().eq_ignore_ascii_case(&text);
         match closed.filter(|lane| by_id(lane) || by_name(lane)).max_by_key(|lane| lane.id) {
             Some(lane) => Ok(Found::Closed(Box::new(lane))),
-            None => Err(self.not_found(&text, workspace)),
+            // A lane of that name may be in the repository that cannot be used just now.
+            None => Err(failure.unwrap_or_else(|| self.not_found(&text, workspace))),
         }
     }
 

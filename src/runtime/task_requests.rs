@@ -142,7 +142,7 @@ impl Owner {
         let handle = self.open_lane(&asked.lane).await?;
         let lane = handle.lane();
         self.guard(&context, Some(&lane), "attach to")?;
-        self.workspaces.used(lane.common_dir.as_path(), lane.id).await;
+        self.workspaces.used(lane.workspace_id(), lane.id).await;
         if let Some(env) = &asked.command.env {
             self.live.came_with(&lane, env);
         }

@@ -101,7 +101,8 @@ impl StoreError {
         matches!(self, Self::Sqlite { source, .. } if is_code(source, rusqlite::ErrorCode::DiskFull))
     }
 
-    pub(super) fn is_corrupt(&self) -> bool {
+    /// True when the file is damaged, or none of SQLite's.
+    pub fn is_corrupt(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         matches!(self, Self::Sqlite { source, .. }
             if is_code(source, DatabaseCorrupt) || is_code(source, NotADatabase))

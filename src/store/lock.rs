@@ -176,8 +176,44 @@ fn crashes(before: Holder, now: &Holder) -> Vec<Timestamp> {
 
 /// Who holds the lock of `home` by its file, or was killed while it did; none after an owner that let go.
 /// Says nothing about whether it still lives: the lock does.
+/// Changes nothing.
 pub fn last_holder(home: &Path) -> Option<Holder> {
-    read_holder(&open(&home.join(LOCK_FILE)).ok()?)
+    let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    read_holder(&fs::OpenOptions::new().read(true).custom_flags(flags).open(home.join(LOCK_FILE)).ok()?)
+}
+
+/// Keeps everybody from owning a state folder, until it is dropped. Says nothing in the lock file: it is no
+/// owner, and what the file says of the one before stays.
+#[derive(Debug)]
+pub struct Vacancy {
+    _file: File,
+}
+
+impl Vacancy {
+    /// Takes the lock of `home`, which must exist, while nobody has it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] while an owner lives, [`LockError::Lock`].
+    pub fn hold(home: &Path) -> Result<Self, LockError> {
+        Ok(Self { _file: lock(&home.join(LOCK_FILE))? })
+    }
+}
+
+/// The process that owns `home`, as far as can be told without touching the lock: who wrote the file lives,
+/// and still has it open. One in another container is not seen.
+pub fn living_owner(home: &Path) -> Option<u32> {
+    let holder = last_holder(home)?;
+    let process = proc::process(holder.pid).filter(|process| !process.is_dead())?;
+    if holder.boot_id != proc::boot_id() || process.start != holder.start {
+        return None;
+    }
+    let lock = fs::metadata(home.join(LOCK_FILE)).ok()?;
+    // What cannot be looked into counts as the owner.
+    let Ok(open) = fs::read_dir(format!("/proc/{}/fd", holder.pid)) else { return Some(holder.pid) };
+    let is_lock = |fd: fs::DirEntry| {
+        fs::metadata(fd.path()).is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev(), lock.ino()))
+    };
+    open.flatten().any(is_lock).then_some(holder.pid)
 }
 
 fn lock(path: &Path) -> Result<File, LockError> {

@@ -9,6 +9,7 @@
 //! that delays the writer, a damaged file that is replaced without being kept and reported.
 
 mod error;
+mod inspect;
 mod live;
 mod lock;
 mod open;
@@ -20,8 +21,9 @@ mod schema;
 mod writer;
 
 pub use error::StoreError;
+pub use inspect::{Inspection, inspect, moved_aside};
 pub use live::{Retention, Store};
-pub use lock::{CRASH_WINDOW, Holder, LOCK_FILE, LockError, OwnerLock, last_holder};
+pub use lock::{CRASH_WINDOW, Holder, LOCK_FILE, LockError, OwnerLock, Vacancy, last_holder, living_owner};
 pub use open::Opened;
 pub use place::Place;
 pub use schema::VERSION;

@@ -168,6 +168,14 @@ fn read_with_libgit2(found: &Found) -> Option<Facts> {
     Some(Facts { bare: repo.is_bare(), work_tree, oid_len: 40, libgit2: true })
 }
 
+/// Why libgit2 cannot open a repository; none when it can. Blocks.
+pub fn libgit2_refuses(common_dir: &Path) -> Option<String> {
+    let flags = git2::RepositoryOpenFlags::NO_SEARCH | git2::RepositoryOpenFlags::NO_DOTGIT;
+    let none: [&Path; 0] = [];
+    let opened = git2::Repository::open_ext(common_dir, flags, none);
+    opened.err().map(|error| error.message().to_owned())
+}
+
 async fn read_with_git(git: &Git, found: &Found) -> Result<Facts, WorktreeError> {
     let args = ["rev-parse", "--is-bare-repository", "--show-object-format"];
     let place = Place::git_dir(&found.common_dir);

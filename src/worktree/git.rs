@@ -96,7 +96,7 @@ impl Git {
         }
         let wanted = config.program.unwrap_or_else(|| PathBuf::from("git"));
         let search = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let Some(program) = look_up(&wanted, &search) else {
+        let Some(program) = find_on_path(&wanted, &search) else {
             return Err(WorktreeError::FindGit { program: wanted });
         };
         let inner = Inner {
@@ -229,7 +229,7 @@ impl Git {
 }
 
 /// Finds a program as a shell would, but never in the current folder.
-fn look_up(program: &Path, search: &OsStr) -> Option<PathBuf> {
+pub fn find_on_path(program: &Path, search: &OsStr) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return is_executable(program).then(|| program.to_path_buf());
     }

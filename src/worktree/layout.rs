@@ -149,10 +149,26 @@ pub(super) fn make_again(repo: &Repository, root: &Path) -> Result<(), WorktreeE
     }
 }
 
+/// True when a folder is marked as the root of the repository with this common directory.
+pub fn is_root_of(root: &Path, common_dir: &Path) -> bool {
+    fs::read(root.join(MARKER)).is_ok_and(|owner| owner == common_dir.as_os_str().as_bytes())
+}
+
+/// Marks a root as that of a repository that was moved: it is marked as that of `from`, which is not there.
+///
+/// # Errors
+/// `File`.
+pub fn hand_over(root: &Path, from: &Path, to: &Path) -> Result<(), WorktreeError> {
+    if is_root_of(root, from) && !from.exists() {
+        write_private(&root.join(MARKER), to.as_os_str().as_bytes())?;
+    }
+    Ok(())
+}
+
 /// Takes the root of a repository away when nothing but our marker is in it. It is made again when needed.
 pub(super) fn release(repo: &Repository, root: &Path) {
     let marker = root.join(MARKER);
-    let ours = fs::read(&marker).is_ok_and(|owner| owner == repo.common_dir.as_os_str().as_bytes());
+    let ours = is_root_of(root, &repo.common_dir);
     let Ok(entries) = fs::read_dir(root) else { return };
     let only_ours =
         entries.flatten().all(|entry| [MARKER, RESERVE].iter().any(|own| entry.file_name() == *own));

@@ -312,7 +312,7 @@ impl World for Live {
 
 impl Shared {
     async fn repository(&self, lane: &Lane) -> Result<Repository, Failure> {
-        match self.workspaces.by_common_dir(lane.common_dir.as_path()) {
+        match self.workspaces.by_id(lane.workspace_id()) {
             Some(workspace) => Ok(workspace.repo.clone()),
             None => Ok(worktree::discover(self.workspaces.git().await?, lane.common_dir.as_path()).await?),
         }
