@@ -1,41 +1,90 @@
 //! Writes a file that cannot be half there: beside its target, synced, swapped in.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::fault;
 
+/// So often a file is begun again that a sweep took for a leftover in the moment it was made.
+const TRIES: u32 = 8;
+
 /// Puts a file (0600) in the place of what is there, or of nothing, and syncs the folder. A link in the
-/// place is replaced, not followed.
+/// place is replaced, not followed. What somebody who was killed left beside it goes.
 ///
 /// # Errors
 /// What the file system says; the target is as it was then, and nothing is beside it.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let sibling = sibling_of(path);
-    let written = write(&sibling, bytes).and_then(|()| Ok(fault::at("file.replace")?));
-    let swapped = written.and_then(|()| fs::rename(&sibling, path));
-    if swapped.is_err() {
-        let _may_not_be_there = fs::remove_file(&sibling);
+    sweep(path);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match swap_in(path, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
     }
-    swapped?;
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
 }
 
+/// Removes what killed writers of this file left beside it. One that is being written is locked, and stays.
+pub fn sweep(path: &Path) {
+    let (Some(parent), Some(prefix)) = (path.parent(), prefix_of(path)) else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.as_bytes().strip_prefix(prefix.as_bytes());
+        let is_ours = rest.is_some_and(|rest| rest.len() == 32 && rest.iter().all(u8::is_ascii_hexdigit));
+        if !is_ours {
+            continue;
+        }
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path());
+        if file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            let _gone_already = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn swap_in(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let sibling = sibling_of(path);
+    // Held until it is swapped in: its lock says that somebody is at it.
+    let swapped = write(&sibling, bytes).and_then(|_held| {
+        fault::at("file.replace")?;
+        fs::rename(&sibling, path)
+    });
+    if swapped.is_err() {
+        let _may_not_be_there = fs::remove_file(&sibling);
+    }
+    swapped
+}
+
+fn prefix_of(path: &Path) -> Option<OsString> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name()?);
+    name.push(".");
+    Some(name)
+}
+
 /// A name that nobody else uses, so that two who write at once do not meet.
 fn sibling_of(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    let mut name = prefix_of(path).unwrap_or_default();
+    name.push(uuid::Uuid::new_v4().simple().to_string());
     path.with_file_name(name)
 }
 
-fn write(sibling: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(sibling: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(sibling)?;
+    flock(&file, FlockOperation::LockExclusive)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
