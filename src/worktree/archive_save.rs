@@ -21,6 +21,7 @@ use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Repository, Saved, TrashEntry};
 use super::pins::{answer, plain};
+use super::pins_vault;
 use super::remove::remove_tree;
 use super::trash::{self, Spot, is_there};
 use super::trash_lock;
@@ -107,6 +108,8 @@ pub async fn save_until(
         }
         trash::store(&spot, &entry)?;
     }
+    // Whoever collected while the lane was retired has come to its end now, or will be seen the next time.
+    pins_vault::mend(git, repo, root).await?;
     if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
         fault::at("save.recorded")?;
         let tree = spot.tree();

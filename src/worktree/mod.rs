@@ -27,6 +27,7 @@ mod model;
 pub mod names;
 pub mod pins;
 mod pins_audit;
+mod pins_copy;
 mod pins_vault;
 pub mod provision;
 mod refs_files;

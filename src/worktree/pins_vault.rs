@@ -14,8 +14,10 @@ use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::{Repository, TrashEntry};
 use super::pins::{Object, answer, empty_tree, kinds_of, objects_of, of_kind, plain};
+use super::pins_copy;
 use super::remove::remove_tree;
-use super::trash::{self, is_there, read_small};
+use super::trash::{self, Spot, is_there, read_small};
+use super::trash_lock;
 use crate::clock::Timestamp;
 use crate::ids::LaneId;
 
@@ -25,6 +27,9 @@ pub const VAULT_DIR: &str = ".vault";
 pub const VAULT_REASON: &str = "lanes vault";
 /// Commits that one commit of the chain may have as parents; more make another link.
 const MAX_PARENTS: usize = 200;
+/// How often the chain is tried again when somebody collects what was just written. Each try takes a few
+/// milliseconds, collecting takes tens.
+const TRIES: usize = 20;
 
 /// What one link of the chain holds.
 pub(super) struct Link<'a> {
@@ -45,24 +50,69 @@ pub(super) async fn hold(
     root: &Path,
     link: &Link<'_>,
 ) -> Result<String, WorktreeError> {
-    let vault = match find(repo, root)? {
-        Some(vault) => Some(vault),
-        None => {
-            // Somebody removed the vault by force: what the other entries hold goes back in first.
-            restore_chain(git, repo, root, link.lane_id).await?;
-            find(repo, root)?
+    let mut tries = 1;
+    loop {
+        match try_hold(git, repo, root, link).await {
+            // Somebody collects what nothing holds: the new link, before HEAD names it.
+            Err(error @ WorktreeError::RunGit { .. }) if tries < TRIES && !error.is_disk_full() => tries += 1,
+            other => return other,
         }
-    };
-    let before = match &vault {
-        Some(admin) => head_of(git, admin).await?,
-        None => None,
-    };
+    }
+}
+
+async fn try_hold(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+    link: &Link<'_>,
+) -> Result<String, WorktreeError> {
+    let (mut vault, mut before) = state(git, repo, root).await?;
+    if before.is_none() {
+        // Somebody removed the vault by force, or what it named: what the other entries hold goes back in first.
+        restore_chain(git, repo, root, link.lane_id).await?;
+        (vault, before) = state(git, repo, root).await?;
+    }
     let after = add_link(git, repo, before.clone(), link).await?;
     match vault {
         Some(admin) => move_head(git, &admin, &after, before.as_deref()).await?,
         None => make(git, repo, root, &after).await?,
     }
     Ok(after)
+}
+
+/// The vault of a root, and the commit that its HEAD is at, if that is there.
+async fn state(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+) -> Result<(Option<PathBuf>, Option<String>), WorktreeError> {
+    let vault = find(repo, root)?;
+    let head = match &vault {
+        Some(admin) => head_of(git, admin).await?,
+        None => None,
+    };
+    Ok((vault, head))
+}
+
+/// Looks whether everything is there that the vault of a root is to hold, puts back what is not and makes
+/// the chain anew then. The caller holds no lock.
+///
+/// # Errors
+/// When git or the disk fails; may be repeated.
+pub(super) async fn mend(git: &Git, repo: &Repository, root: &Path) -> Result<(), WorktreeError> {
+    let (vault, head) = state(git, repo, root).await?;
+    if let (Some(admin), Some(head)) = (&vault, &head)
+        && pins_copy::is_whole(git, &Place::git_dir(admin), std::slice::from_ref(head)).await?
+    {
+        return Ok(());
+    }
+    let mut entries = trash::list(root)?;
+    entries.retain(|entry| !entry.pins.is_empty());
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let _lock = trash_lock::lock(repo).await?;
+    rebuild(git, repo, root, &entries).await
 }
 
 /// Makes the chain anew from what the given entries hold; without any the vault is removed. The entries on
@@ -76,9 +126,26 @@ pub(super) async fn rebuild(
     root: &Path,
     entries: &[TrashEntry],
 ) -> Result<(), WorktreeError> {
+    let mut tries = 1;
+    loop {
+        match try_rebuild(git, repo, root, entries).await {
+            Err(error @ WorktreeError::RunGit { .. }) if tries < TRIES && !error.is_disk_full() => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+async fn try_rebuild(
+    git: &Git,
+    repo: &Repository,
+    root: &Path,
+    entries: &[TrashEntry],
+) -> Result<(), WorktreeError> {
     let vault = find(repo, root)?;
     let mut chain: Option<String> = None;
     for entry in entries {
+        let spot = Spot::new(root, entry.order.lane_id);
+        let _was_missing = pins_copy::put_back(git, repo, &spot, entry).await?;
         let kinds = kinds_of(git, repo, &entry.pins).await?;
         let commits = of_kind(&entry.pins, &kinds, "commit");
         let objects = objects_of(&entry.pins, &kinds);

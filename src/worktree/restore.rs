@@ -14,6 +14,7 @@ use super::archive_walk::open_top;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::model::{Branch, Order, Repository, Saved, TrashEntry, Tree};
+use super::pins_copy;
 use super::remove::remove_tree;
 use super::restore_admin;
 use super::restore_branch::{self, Plan};
@@ -109,6 +110,7 @@ pub async fn bring_back_until(
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| WorktreeError::file("make", parent, error))?;
     }
+    let _was_missing = pins_copy::put_back(git, repo, &spot, &entry).await?;
     let from_archive = matches!(entry.saved, Saved::Archived { .. });
     fault::at("restore.unpack")?;
     let manifest = match from_archive {

@@ -16,6 +16,7 @@ use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Order, Repository, Saved, TrashEntry, Tree};
 use super::pins::{self, plain};
+use super::pins_copy;
 use super::pins_vault::{self, Link};
 use super::refs_files;
 use super::remove::{c_name, open_beneath, own_again, remove_tree};
@@ -265,6 +266,7 @@ impl Retiring<'_> {
         let held = pins::collect(self.git, self.repo, &admin, entry.head.as_deref(), branch).await?;
         entry.pins = held.names();
         entry.notes.extend(held.notes);
+        pins_copy::keep(self.git, self.repo, self.spot, entry).await?;
         // Until the entry says what it pins, nobody may make the chain anew.
         let _lock = trash_lock::lock(self.repo).await?;
         if !entry.pins.is_empty() {

@@ -32,13 +32,9 @@ impl State {
     /// Of a tree, as it is now.
     pub fn of(scene: &Scene, tree: &Path) -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let (worktrees, others) = INDEX_CALLS.split_last().expect("some");
+        let (_worktrees, others) = INDEX_CALLS.split_last().expect("some");
         let ask = |args: &&[&str]| (args.join(" "), scene.try_git(tree, args).stdout);
-        let mut git: Vec<_> = others.iter().chain(&MORE_CALLS).map(ask).collect();
-        // The name of the tree's own entry and its lock may differ; how many there are may not.
-        let list = scene.try_git(tree, worktrees).stdout;
-        let branches: Vec<&str> = list.lines().filter(|line| line.starts_with("branch ")).collect();
-        git.push(("branches in use".to_owned(), branches.join("\n")));
+        let git: Vec<_> = others.iter().chain(&MORE_CALLS).map(ask).collect();
         let top_mode = std::fs::metadata(tree).expect("a tree").permissions().mode() & 0o7777;
         Self { files: picture(tree), top_mode, git }
     }
