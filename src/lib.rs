@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "serve")]
 pub mod daemon;
+pub mod doctor;
 pub mod failure;
 pub mod fault;
 pub mod files;

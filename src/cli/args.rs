@@ -93,6 +93,8 @@ pub enum Command {
     /// What looks left over: nothing of it is touched before you say so.
     #[command(subcommand)]
     Orphans(OrphansCommand),
+    /// Looks at the machine, the home and the repository, and says what is wrong.
+    Doctor(DoctorArgs),
     /// Shows and approves what the configuration of this repository would run or open up.
     Trust(TrustArgs),
     /// The process that looks after the lanes.
@@ -434,6 +436,14 @@ pub enum OrphansCommand {
         #[arg(value_name = "ID", required = true)]
         orphans: Vec<String>,
     },
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Mends what is ours and safe to mend; each thing is said.
+    #[arg(long)]
+    pub fix: bool,
 }
 
 /// `trust`

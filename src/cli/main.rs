@@ -10,8 +10,8 @@ use super::environment::Environment;
 use super::output::{self, Output};
 use super::session::Session;
 use super::{
-    attach, cleanup, create, daemon, diff, events, exec, list, logging, logs, open, orphans, quickstart,
-    send, share, shell, trash, trust, wait,
+    attach, cleanup, create, daemon, diff, doctor, events, exec, list, logging, logs, open, orphans,
+    quickstart, send, share, shell, trash, trust, wait,
 };
 use crate::failure::{Code, Failure};
 
@@ -195,6 +195,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Events(args) => events::events(session, args).await,
         Command::Orphans(command) => orphans::orphans(session, command).await,
         Command::Reconcile(args) => daemon::reconcile(session, args).await,
+        Command::Doctor(args) => doctor::doctor(session, args).await,
         Command::Trust(args) => trust::trust(session, args).await,
         Command::Daemon(command) => daemon::daemon(session, command).await,
         Command::Api(command) => daemon::api(session, command).await,

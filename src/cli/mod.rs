@@ -15,6 +15,7 @@ mod connect;
 mod create;
 mod daemon;
 mod diff;
+mod doctor;
 pub mod environment;
 mod events;
 mod exec;

@@ -10,6 +10,8 @@ use crate::api::{
 };
 use crate::bus::Event;
 use crate::clock::Timestamp;
+pub use crate::config::size_text as bytes;
+use crate::doctor::{Check, Status};
 use crate::failure::Failure;
 use crate::keeper::{Exit, ExitStatus};
 use crate::worktree::{Changes, Saved};
@@ -86,19 +88,25 @@ pub fn age(span: Duration) -> String {
     }
 }
 
-/// `512 B`, `3.4 MiB`.
-pub fn bytes(n: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    if n < 1024 {
-        return format!("{n} B");
+/// What the doctor found: a line a check with its mark, below it what to do about one that is not well.
+pub fn checks(checks: &[Check]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for check in checks {
+        let mark = match (check.fixed, check.status) {
+            (Some(true), _) => "mended",
+            (Some(false) | None, Status::Ok) => "ok",
+            (Some(false) | None, Status::Note) => "note",
+            (Some(false) | None, Status::Warn) => "WARN",
+            (Some(false) | None, Status::Fail) => "FAIL",
+        };
+        lines.push(format!("{mark:<6} {:<20} {}", check.id, clean(&check.message)));
+        if check.status != Status::Ok
+            && let Some(hint) = &check.hint
+        {
+            lines.push(format!("{:27} -> {}", "", clean(hint)));
+        }
     }
-    let mut value = n as f64 / 1024.0;
-    let mut at = 0;
-    while value >= 1024.0 && at + 1 < units.len() {
-        value /= 1024.0;
-        at += 1;
-    }
-    format!("{value:.1} {}", units[at])
+    lines
 }
 
 /// One lane, as lines of label and value.

@@ -16,6 +16,7 @@ mod cli_render;
 mod cli_sanitise;
 mod config;
 mod daemon_environment;
+mod doctor;
 mod fault;
 mod ids;
 mod keeper_index;

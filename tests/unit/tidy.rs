@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a folder (or file) under `src/` may use of the others, from the top down. Anything may use [`GROUND`].
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("main", &["cli", "keeper"]),
     ("keeper_main", &["keeper"]),
-    ("cli", &["runtime", "daemon", "api", "task", "keeper", "pty", "worktree", "config", "bus"]),
+    ("cli", &["runtime", "daemon", "doctor", "api", "task", "keeper", "pty", "worktree", "config", "bus"]),
     (
         "runtime",
         &["daemon", "recovery", "lanes", "task", "keeper", "worktree", "store", "api", "config", "bus"],
     ),
     ("daemon", &["api", "bus"]),
+    ("doctor", &["lanes", "api", "task", "keeper", "worktree", "store", "config", "bus", "cgroup"]),
     ("recovery", &["lanes", "task", "worktree", "bus"]),
     // `api`: a lane makes its own view, and a second copy of every field would be one too many.
     ("lanes", &["api", "task", "keeper", "worktree", "config", "bus", "cgroup"]),
