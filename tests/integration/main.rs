@@ -31,6 +31,7 @@ mod e2e_hostile;
 mod e2e_lanes;
 mod e2e_limits;
 mod e2e_liveness;
+mod e2e_machine_stop;
 mod e2e_nested;
 mod e2e_phases;
 mod e2e_restore;
