@@ -109,7 +109,9 @@ pub async fn save_until(
         trash::store(&spot, &entry)?;
     }
     // Whoever collected while the lane was retired has come to its end now, or will be seen the next time.
-    pins_vault::mend(git, repo, root).await?;
+    if let Err(error) = pins_vault::mend(git, repo, root).await {
+        tracing::warn!(root = %root.display(), %error, "the vault could not be looked through");
+    }
     if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
         fault::at("save.recorded")?;
         let tree = spot.tree();

@@ -13,50 +13,56 @@ use super::model::{Repository, TrashEntry};
 use super::pins::{answer, plain};
 use super::trash::{self, Spot, is_there};
 
-/// What the files of a copy are called, before the name that git gives them.
-const NAME: &str = "objects";
+/// Copies what the pins reach and no reference does, the lane's own branch aside. Where that fails (a full disk,
+/// a damaged repository) the vault alone has to do: it holds up no cleanup.
+pub(super) async fn keep(git: &Git, repo: &Repository, spot: &Spot, entry: &TrashEntry) {
+    if let Err(error) = try_keep(git, repo, spot, entry).await {
+        tracing::warn!(lane = %entry.order.lane_id, %error, "there is no copy of the lane's commits");
+    }
+}
 
-/// Copies what the pins reach and no reference does, the lane's own branch aside. Without room for it the
-/// vault alone has to do.
-///
-/// # Errors
-/// What git says, but for a full disk.
-pub(super) async fn keep(
+async fn try_keep(
     git: &Git,
     repo: &Repository,
     spot: &Spot,
     entry: &TrashEntry,
 ) -> Result<(), WorktreeError> {
     let is_base = entry.pins.iter().all(|oid| *oid == entry.order.base.sha);
-    if is_base || !packs(spot)?.is_empty() {
+    if is_base || is_there(&copy_of(spot))? {
         return Ok(());
     }
+    let packed = pack(git, repo, entry).await?;
+    if !packed.is_empty() {
+        trash::write_synced(&copy_of(spot), &packed)
+            .map_err(|source| WorktreeError::file("write", copy_of(spot), source))?;
+    }
+    Ok(())
+}
+
+/// Where the pack of an entry lies.
+fn copy_of(spot: &Spot) -> PathBuf {
+    spot.dir.join("objects.pack")
+}
+
+/// The pack itself: a file that git writes among its own is removed by whoever prunes them at that moment.
+async fn pack(git: &Git, repo: &Repository, entry: &TrashEntry) -> Result<Vec<u8>, WorktreeError> {
     let place = Place::repository(repo);
     let own = format!("refs/heads/{}", entry.order.branch.name);
-    let refs =
-        answer(git, plain(git, Mode::Look, &place, &["for-each-ref", "--format=%(objectname) %(refname)"]));
-    let refs = refs.await?.text();
+    let list = ["for-each-ref", "--format=%(objectname) %(refname)"];
+    let refs = answer(git, plain(git, Mode::Look, &place, &list)).await?.text();
     let mut input: Vec<&str> = entry.pins.iter().map(String::as_str).collect();
     input.push("--not");
     let others = refs.lines().filter_map(|line| line.split_once(' ')).filter(|(_oid, name)| *name != own);
     input.extend(others.map(|(oid, _name)| oid));
-    // Fast, and rarely more than a few commits.
-    let words =
-        ["pack-objects", "--revs", "--non-empty", "--quiet", "--window=0", "--exclude-promisor-objects"];
-    let mut args: Vec<OsString> = words.map(OsString::from).to_vec();
-    args.push(spot.dir.join(NAME).into_os_string());
-    let command = git
-        .command(Mode::Write, &place, args)
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
+    // Fast: it is rarely more than a few commits.
+    let args = ["pack-objects", "--revs", "--stdout", "--quiet", "--window=0", "--exclude-promisor-objects"];
+    let command = plain(git, Mode::Write, &place, &args)
         .config("pack.compression", "1")
         .stdin(format!("{}\n", input.join("\n")).into_bytes());
-    match answer(git, command).await {
-        Err(error) if error.is_disk_full() => {
-            tracing::warn!(lane = %entry.order.lane_id, %error, "there was no room for a copy of its commits");
-            Ok(())
-        }
-        other => other.map(drop),
-    }
+    let packed = answer(git, command).await?.stdout;
+    // The number of objects is in the header.
+    let is_empty = packed.get(8..12).is_none_or(|count| count == [0; 4]);
+    Ok(if is_empty { Vec::new() } else { packed })
 }
 
 /// Puts back into the repository what of an entry's pins somebody removed from it; true when something was.
@@ -69,14 +75,24 @@ pub(super) async fn put_back(
     spot: &Spot,
     entry: &TrashEntry,
 ) -> Result<bool, WorktreeError> {
-    let packs = packs(spot)?;
-    if packs.is_empty() || is_whole(git, &Place::repository(repo), &entry.pins).await? {
+    let pack = copy_of(spot);
+    if !is_there(&pack)? || is_whole(git, &Place::repository(repo), &entry.pins).await? {
         return Ok(false);
     }
+    let index = pack.with_extension("idx");
+    trash::remove_file_if_there(&index).map_err(|source| WorktreeError::file("remove", &index, source))?;
+    let args = ["index-pack", "-o"]
+        .map(OsString::from)
+        .into_iter()
+        .chain([index.clone().into(), pack.clone().into()]);
+    let name = answer(git, git.command(Mode::Write, &Place::repository(repo), args)).await?.text();
     let folder = repo.common_dir.join("objects/pack");
-    for pack in packs {
-        install(&pack, &folder).map_err(|source| WorktreeError::file("put back", &pack, source))?;
-    }
+    let target = folder.join(format!("pack-{}", name.rsplit('\t').next().unwrap_or_default()));
+    // Its index last: with that it is there.
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| copy(&pack, &target.with_extension("pack")))
+        .and_then(|()| copy(&index, &target.with_extension("idx")))
+        .map_err(|source| WorktreeError::file("put back", &target, source))?;
     tracing::warn!(lane = %entry.order.lane_id, "commits of a closed lane had been removed, and are back");
     Ok(true)
 }
@@ -97,37 +113,13 @@ pub(super) async fn is_whole(git: &Git, place: &Place, oids: &[String]) -> Resul
     Ok(git.run(command, git.timeout()).await?.ok())
 }
 
-/// The packs of an entry that came to their end: their index is written last.
-fn packs(spot: &Spot) -> Result<Vec<PathBuf>, WorktreeError> {
-    let failed = |source| WorktreeError::file("list", &spot.dir, source);
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&spot.dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME));
-        if is_ours
-            && path.extension().is_some_and(|kind| kind == "idx")
-            && is_there(&path.with_extension("pack"))?
-        {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Copies a pack in where git finds it, its index last.
-fn install(index: &Path, folder: &Path) -> std::io::Result<()> {
-    let name =
-        index.file_name().map(|name| name.to_string_lossy().replacen(NAME, "pack", 1)).unwrap_or_default();
-    std::fs::create_dir_all(folder)?;
-    let target = folder.join(name);
-    for kind in ["pack", "idx"] {
-        let (from, to) = (index.with_extension(kind), target.with_extension(kind));
-        let part = to.with_extension(format!("{kind}.lanes"));
-        trash::remove_file_if_there(&part)?;
-        std::fs::copy(from, &part)?;
-        std::fs::File::open(&part)?.sync_all()?;
-        std::fs::rename(&part, &to)?;
-    }
-    Ok(())
+/// Copies a file so that it is there as a whole or not at all.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut part = to.as_os_str().to_owned();
+    part.push(".new");
+    let part = PathBuf::from(part);
+    trash::remove_file_if_there(&part)?;
+    let _bytes = std::fs::copy(from, &part)?;
+    std::fs::File::open(&part)?.sync_all()?;
+    std::fs::rename(&part, to)
 }

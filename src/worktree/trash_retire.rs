@@ -266,7 +266,7 @@ impl Retiring<'_> {
         let held = pins::collect(self.git, self.repo, &admin, entry.head.as_deref(), branch).await?;
         entry.pins = held.names();
         entry.notes.extend(held.notes);
-        pins_copy::keep(self.git, self.repo, self.spot, entry).await?;
+        pins_copy::keep(self.git, self.repo, self.spot, entry).await;
         // Until the entry says what it pins, nobody may make the chain anew.
         let _lock = trash_lock::lock(self.repo).await?;
         if !entry.pins.is_empty() {

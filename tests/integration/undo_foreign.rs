@@ -80,7 +80,7 @@ fn rounds(scene: &Scene, lanes: usize, turn: &Mutex<()>) {
                     if at >= lanes as u64 {
                         return;
                     }
-                    one(scene, &format!("l{at}"), at % 2 == 0, turn);
+                    one(scene, &format!("l{at}"), at.is_multiple_of(2), turn);
                 }
             });
         }

@@ -87,7 +87,7 @@ fn an_entry_that_cannot_be_read_is_shown_and_harms_no_other() {
     scene.ok(&["cleanup", "good"]);
     // All means all that can be read.
     scene.ok(&["trash", "empty", "--yes"]);
-    assert_eq!(scene.inventory().trash.into_iter().collect::<Vec<_>>(), [bad.id.clone()]);
+    assert_eq!(scene.inventory().trash.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&bad.id));
     let freed = scene.ok(&["trash", "empty", "--yes", &bad.id]);
     assert!(freed.contains(&format!("freed {}", held.display())), "{freed}");
     assert!(!scene.root().exists());

@@ -387,6 +387,8 @@ async fn a_bare_repository_and_a_root_on_another_disk_work_too() {
     let files = picture(&place);
     let index = work.index_picture(&place);
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
+    let copy = root.join(".trash").join(lane.order.lane_id.to_string()).join("objects.pack");
+    assert!(copy.exists(), "its commits are copied from disk to disk");
     work.collect_garbage();
     let _saved = save(&work.git, &work.repo, &root, lane.order.lane_id, NO_LIMIT).await.expect("saved");
     let mut order = work.order("b");
