@@ -17,6 +17,7 @@ use super::trash_branch::used_branches;
 use super::trash_locate::{admin_path, gitfile};
 use super::trash_lock;
 use super::trash_retire::{branch_of, commit_of, identity};
+use crate::fault;
 
 /// How the tree was made, in its record: it was found.
 pub const FOUND: &str = "found";
@@ -47,6 +48,7 @@ pub async fn take_hold(
     found: &Found,
     order: &Order,
 ) -> Result<(Order, Tree), WorktreeError> {
+    fault::at("found.begin")?;
     if let Some(expected) = found.identity {
         check(&found.path, expected)?;
     }
@@ -68,8 +70,10 @@ pub async fn take_hold(
     if found.identity.is_some() {
         point(&admin, &found.path)?;
     }
+    fault::at("found.pointed")?;
     write_private(&admin.join("locked"), format!("{}\n", order.lock_reason).as_bytes())?;
     write_token(&admin, &order)?;
+    fault::at("found.held")?;
     let (dev, ino) = found.identity.unwrap_or_default();
     let tree = Tree {
         path: order.path.clone(),
@@ -129,6 +133,7 @@ async fn make_entry(
     for (name, text) in files {
         write_private(&stage.join(name), text)?;
     }
+    fault::at("found.staged")?;
     let id = match named_entry(repo, folder) {
         Some(named) => named,
         None => free_name(repo, folder)?,
@@ -138,6 +143,7 @@ async fn make_entry(
     std::fs::create_dir_all(&worktrees).map_err(|error| WorktreeError::file("make", worktrees, error))?;
     renameat_with(CWD, &stage, CWD, &admin, RenameFlags::NOREPLACE)
         .map_err(|error| WorktreeError::file("make", &admin, error))?;
+    fault::at("found.entered")?;
     if let Some(start) = start {
         // The tree as it is differs from this as it differs.
         let args = ["read-tree", start.as_str()];
