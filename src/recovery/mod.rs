@@ -19,6 +19,7 @@ mod outside;
 pub mod plan;
 pub mod records;
 mod repair;
+pub mod seen;
 pub mod sight;
 mod survey;
 pub mod watchdog;

@@ -11,6 +11,7 @@ mod calls;
 mod facade;
 mod lane_requests;
 mod orphan_actions;
+mod orphan_look;
 mod orphan_requests;
 mod orphans;
 mod other_requests;

@@ -1,6 +1,6 @@
 //! Looks for what is left over, remembers it, suggests it; nothing is removed without being asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,53 +11,42 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::orphan_look::Looked;
 use super::owner::Owner;
-
 use crate::bus::{Actor, Batch, Context, Draft, Table, Write};
 use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::failure::{Code, Failure};
-use crate::ids::{LaneId, WorkspaceId};
-use crate::lanes::lane::{Lane, Lost, Stage};
-use crate::lanes::table::State;
-use crate::recovery::judge::{Known, LostTask, OpenLane, Seen, Written, judge};
+use crate::ids::WorkspaceId;
 use crate::recovery::memory::{Memory, Rules};
-use crate::recovery::orphan::{self, Kind, Orphan, Whose};
-use crate::recovery::records;
-use crate::recovery::sight::{self, Marks, Roots};
+use crate::recovery::orphan::{Kind, Orphan, Whose};
+use crate::recovery::sight::Marks;
 use crate::recovery::watchdog;
-use crate::worktree::{Choice, layout};
 
 /// Where the memory lies in the store.
 const KEY: &str = "watchdog";
 /// What is seen is looked at again after so long, at most, before it is suggested.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// A look takes milliseconds; one that takes longer than this waits for a file system that hangs.
-const LOOK_DEADLINE: Duration = Duration::from_secs(20);
-
-/// What a look gives back.
-type Looked = (Known, Seen, Marks);
-
 /// What the watchdog holds between cycles.
 pub(super) struct Watch {
     held: Mutex<Held>,
     pub(super) rules: Rules,
     every: Duration,
-    emptying: AtomicUsize,
+    pub(super) emptying: AtomicUsize,
 }
 
 /// Held by one at a time: a cycle, a request, or recovery, which suspends the others.
 #[derive(Default)]
 pub(super) struct Held {
     memory: Option<Memory>,
-    marks: Marks,
+    pub(super) marks: Marks,
     /// A look that did not come back in time: until it does there is no other, so that they do not pile up.
-    stuck: Option<JoinHandle<Looked>>,
+    pub(super) stuck: Option<JoinHandle<Looked>>,
     /// Every root that a workspace has or had, and whether all in it is ours.
-    roots: BTreeMap<WorkspaceId, BTreeMap<PathBuf, bool>>,
+    pub(super) roots: BTreeMap<WorkspaceId, BTreeMap<PathBuf, bool>>,
     /// Roots of closed lanes were read once.
-    read_roots: bool,
+    pub(super) read_roots: bool,
 }
 
 /// While it lives, what an emptied trash leaves on its way is nobody's leftover.
@@ -190,147 +179,6 @@ impl Owner {
         })
     }
 
-    /// Looks once, and judges by what is known before and afterwards.
-    async fn look(&self, held: &mut Held) -> Result<Vec<Orphan>, Failure> {
-        let began = clock::now();
-        let (mut known, seen) = self.see(held).await?;
-        known.join(self.known());
-        known.written = self.written(&seen, &known).await?;
-        if !seen.logs.is_empty() {
-            known.vouched = self.vouched(&seen, &known).await?;
-        }
-        let mut found = judge(&seen, &known, began);
-        orphan::sort(&mut found, began);
-        let checked = tokio::task::spawn_blocking(move || {
-            found.retain(sight::still_there);
-            found
-        });
-        checked.await.map_err(|_aborted| stopping())
-    }
-
-    /// Looks at disks and processes, on a thread of its own.
-    async fn see(&self, held: &mut Held) -> Result<(Known, Seen), Failure> {
-        if held.stuck.as_ref().is_some_and(|stuck| !stuck.is_finished()) {
-            return Err(hangs());
-        }
-        let roots = self.roots(held).await?;
-        let (known, mut marks) = (self.known(), std::mem::take(&mut held.marks));
-        let mut looking = tokio::task::spawn_blocking(move || {
-            let seen = sight::look(&known, &roots, &mut marks);
-            (known, seen, marks)
-        });
-        let Ok(looked) = tokio::time::timeout(LOOK_DEADLINE, &mut looking).await else {
-            held.stuck = Some(looking);
-            return Err(hangs());
-        };
-        let (known, seen, marks) = looked.map_err(|_aborted| stopping())?;
-        held.marks = marks;
-        Ok((known, seen))
-    }
-
-    /// What the runtime knows of its open lanes now.
-    fn known(&self) -> Known {
-        let mut known = Known { home: self.home.path().to_path_buf(), ..Known::default() };
-        known.emptying = self.watch.emptying.load(Ordering::Acquire) > 0;
-        for handle in self.registry.all() {
-            let lane = handle.lane();
-            let unended = lane.tasks.values().filter(|task| task.stage != Stage::Ended);
-            known.tasks.extend(unended.map(|task| task.id));
-            let busy = match lane.state() {
-                // A closed one that has an owner is just being left.
-                State::New | State::Provisioning | State::Cleaning | State::Closed => true,
-                State::Ready | State::Running | State::Blocked | State::Shared => false,
-            };
-            let open = OpenLane {
-                busy,
-                path: lane.order.path.to_path_buf(),
-                restored_from: lane.restored_from,
-                lost: lost_tasks(&lane),
-            };
-            known.lanes.insert(lane.id, open);
-        }
-        known
-    }
-
-    /// What the store says of lanes that were seen and have no owner.
-    async fn written(&self, seen: &Seen, known: &Known) -> Result<BTreeMap<LaneId, Written>, Failure> {
-        let hides = seen.processes.iter().any(|process| process.hides());
-        let mut written = BTreeMap::new();
-        if hides {
-            for lane in self.records().await? {
-                written.insert(lane.id, as_written(&lane));
-            }
-        }
-        for id in seen.lanes().into_iter().filter(|id| !known.lanes.contains_key(id)) {
-            if written.contains_key(&id) {
-                continue;
-            }
-            if let Some(body) = self.bus.get(Table::Lanes, id.to_string()).await? {
-                // A record that cannot be read is somebody's all the same.
-                let lane = serde_json::from_value::<Lane>(body).ok();
-                written.insert(id, lane.as_ref().map_or(Written::Open, as_written));
-            }
-        }
-        Ok(written)
-    }
-
-    /// Lanes whose recorded output is of use to one that was brought back from them, and is open or in the
-    /// trash.
-    async fn vouched(&self, seen: &Seen, known: &Known) -> Result<BTreeSet<LaneId>, Failure> {
-        let snapshot = self.bus.snapshot(vec![Table::Lanes]).await?;
-        let lanes: BTreeMap<LaneId, Lane> =
-            records::lanes(&snapshot).into_iter().map(|lane| (lane.id, lane)).collect();
-        let mut vouched = BTreeSet::new();
-        for lane in lanes.values() {
-            let in_trash = || {
-                let trash = lane.order.root.as_path().join(crate::worktree::trash::TRASH_DIR);
-                seen.trash.contains(&lane.id) || trash.join(lane.id.to_string()).symlink_metadata().is_ok()
-            };
-            if !known.lanes.contains_key(&lane.id) && !in_trash() {
-                continue;
-            }
-            let mut next = Some(lane.id);
-            while let Some(id) = next.filter(|id| vouched.insert(*id)) {
-                next = lanes.get(&id).and_then(|lane| lane.restored_from);
-            }
-        }
-        Ok(vouched)
-    }
-
-    /// Every root of every workspace, the former ones included.
-    async fn roots(&self, held: &mut Held) -> Result<Vec<Roots>, Failure> {
-        if !held.read_roots {
-            for lane in self.records().await? {
-                note_root(&mut held.roots, &lane);
-            }
-            held.read_roots = true;
-        }
-        for handle in self.registry.all() {
-            note_root(&mut held.roots, &handle.lane());
-        }
-        let mut found = Vec::new();
-        for workspace in self.workspaces.all() {
-            let known = held.roots.entry(workspace.id).or_default();
-            if !known.values().any(|all_ours| *all_ours) {
-                let data = self.home.worktrees();
-                let wanted = self.workspaces.config(&workspace.repo).await?.worktree.root;
-                for configured in [None, wanted.as_deref()] {
-                    let Ok(root) = layout::find(&workspace.repo, configured, &data) else { continue };
-                    let all_ours = match root.choice {
-                        Choice::Sibling | Choice::DataFolder => true,
-                        Choice::Configured | Choice::Inside => false,
-                    };
-                    // As lanes have it written down.
-                    let path = root.path.canonicalize().unwrap_or(root.path);
-                    *known.entry(path).or_default() |= all_ours;
-                }
-            }
-            let folders = known.iter().map(|(path, all_ours)| (path.clone(), *all_ours)).collect();
-            found.push(Roots { repo: workspace.repo.clone(), folders });
-        }
-        Ok(found)
-    }
-
     /// How many suggestions there are now; none when nobody can tell.
     pub(super) async fn count_suggestions(&self) -> u64 {
         let mut held = self.watch.turn().await;
@@ -344,28 +192,6 @@ impl Owner {
         let (memory, now) = (held.memory(), clock::now());
         seen.iter().filter(|orphan| memory.suggests(&orphan.id(), now)).count() as u64
     }
-}
-
-fn note_root(roots: &mut BTreeMap<WorkspaceId, BTreeMap<PathBuf, bool>>, lane: &Lane) {
-    let known = roots.entry(lane.workspace_id()).or_default();
-    known.entry(lane.order.root.to_path_buf()).or_insert(false);
-}
-
-fn as_written(lane: &Lane) -> Written {
-    if lane.state() != State::Closed {
-        return Written::Open;
-    }
-    let failed = lane.provision_failure.is_some();
-    Written::Closed { failed_at: failed.then_some(lane.updated_at), lost: lost_tasks(lane) }
-}
-
-fn lost_tasks(lane: &Lane) -> Vec<LostTask> {
-    let lost = lane.tasks.values().filter(|task| task.lost == Some(Lost::KeeperEnded));
-    lost.filter_map(|task| {
-        let identity = task.identity.as_ref()?;
-        Some(LostTask { task: task.id, start: identity.pid_start, boot_id: identity.boot_id.clone() })
-    })
-    .collect()
 }
 
 /// The events that suggest one thing.
@@ -397,12 +223,6 @@ pub(super) fn about(orphan: &Orphan, mut draft: Draft) -> Draft {
         Whose::Unknown => None,
     };
     draft
-}
-
-fn hangs() -> Failure {
-    let message =
-        format!("a look at the lanes' folders did not come back within {} s", LOOK_DEADLINE.as_secs());
-    Failure::new(Code::Timeout, message).hint("a file system may hang: look at it, then try again")
 }
 
 pub(super) fn stopping() -> Failure {

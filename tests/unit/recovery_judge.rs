@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use lanes::clock::Timestamp;
 use lanes::ids::{LaneId, TaskId};
-use lanes::recovery::judge::{
-    Claim, Known, LostTask, OpenLane, Seen, SeenEntry, SeenKeeper, SeenOfLane, SeenProcess, SeenRest,
-    SeenRunFolder, SeenTree, Step, Tie, Written, judge,
-};
+use lanes::recovery::judge::judge;
 use lanes::recovery::orphan::{Kind, Orphan, Running, Whose};
+use lanes::recovery::seen::{
+    Claim, Known, LostTask, OpenLane, Seen, SeenEntry, SeenKeeper, SeenOfLane, SeenProcess, SeenRest,
+    SeenRunFolder, SeenTree, Step, Tie, Written,
+};
 
 use crate::recovery_orphan::place;
 
@@ -90,6 +91,7 @@ fn claims() -> Vec<(Claim, Option<Whose>)> {
         (lock(WAITING, false), None),
         (lock(STRANGE, true), None),
         (lock(CLOSED, false), Some(Whose::Lane(CLOSED))),
+        (lock(CLOSED, true), Some(Whose::Lane(CLOSED))),
         (lock(STRANGE, false), Some(Whose::Unknown)),
         (Claim::Nothing, Some(Whose::Unknown)),
     ]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::place;
 use super::processes::Table;
-use crate::recovery::judge::{Known, Seen, SeenOfLane, SeenRunFolder};
+use crate::recovery::seen::{Known, Seen, SeenOfLane, SeenRunFolder};
 use crate::task;
 
 /// The socket of the runtime itself.

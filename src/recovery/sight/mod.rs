@@ -13,7 +13,7 @@ mod trees;
 
 use std::path::PathBuf;
 
-use super::judge::{Known, Seen};
+use super::seen::{Known, Seen};
 use crate::worktree::Repository;
 
 pub use place::still_there;

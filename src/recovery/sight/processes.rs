@@ -12,8 +12,8 @@ use super::Roots;
 use crate::clock::{self, Timestamp};
 use crate::ids::{LaneId, TaskId};
 use crate::proc::{self, Process};
-use crate::recovery::judge::{Known, Seen, SeenKeeper, SeenProcess, Tie};
 use crate::recovery::orphan::Running;
+use crate::recovery::seen::{Known, Seen, SeenKeeper, SeenProcess, Tie};
 use crate::task;
 
 /// Clock ticks in a second, as the kernel tells times to programs on every machine that we run on.

@@ -10,7 +10,7 @@ use super::place;
 use crate::clock;
 use crate::ids::LaneId;
 use crate::proc;
-use crate::recovery::judge::{Claim, Known, Seen, SeenEntry, SeenRest, SeenTree, Step};
+use crate::recovery::seen::{Claim, Known, Seen, SeenEntry, SeenRest, SeenTree, Step};
 use crate::worktree::discover::gitfile_target;
 use crate::worktree::resolve::{admin_dirs, tree_of};
 use crate::worktree::{self, trash};
@@ -128,8 +128,7 @@ fn claim_of(dir: &Path, known: &Known) -> Option<Claim> {
 
 /// True when the process that wrote a lock may be the one that has its pid now: it started before.
 fn may_be_maker(pid: u32, boot_id: &str, locked: &Path) -> bool {
-    if boot_id != proc::boot_id() || pid == std::process::id() {
-        // What we are making ourselves, we know.
+    if boot_id != proc::boot_id() {
         return false;
     }
     let Some(process) = proc::process(pid).filter(|process| !process.is_dead()) else { return false };
