@@ -60,6 +60,7 @@ pub(super) struct Actor {
     closing: Option<Context>,
     cleaning: bool,
     counting: bool,
+    never_began: bool,
     stop: CancellationToken,
 }
 
@@ -91,6 +92,7 @@ impl Actor {
             closing: None,
             cleaning: false,
             counting: false,
+            never_began: false,
             stop,
         };
         (actor, handle)
@@ -104,6 +106,10 @@ impl Actor {
         let ours = Context::new(Who::lanes());
         self.act(first, &ours);
         loop {
+            if self.never_began {
+                // Nothing is written down of it: its name is free again.
+                break;
+            }
             if self.lane.state() == State::Closed {
                 self.drain(LATE, |_lane| true).await;
                 break;
@@ -162,7 +168,9 @@ impl Actor {
         let Message { ask, context, reply } = message;
         match ask {
             Ask::Apply(input) => {
+                let begins = matches!(input, Input::Create | Input::Adopted { .. });
                 let result = self.decide(input, &context).await;
+                self.never_began = begins && result.is_err() && self.lane.state() == State::New;
                 let _caller_left = reply.send(result);
             }
             Ask::Count => {
@@ -260,6 +268,10 @@ impl Actor {
             || (step.lane.cleanup_pending && !self.lane.cleanup_pending);
         if asks_for_cleanup && begins {
             self.closing = Some(context.clone());
+        }
+        if step.lane.state() == State::New {
+            // Nobody was told of it yet: what changes nothing makes no record of it either.
+            return Ok(Arc::clone(&self.lane));
         }
         let batch = batch(&step, context, self.closing.as_ref().unwrap_or(context));
         if !batch.events.is_empty() || !batch.writes.is_empty() {

@@ -11,8 +11,10 @@ use crate::worktree::{Order, TrashEntry, Tree};
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
     /// Every tree or admin entry that carries an order, those of other homes too: the order, the name of
-    /// the admin entry, and whether the tree is there.
-    pub trees: Vec<(Order, String, bool)>,
+    /// the admin entry, and where the tree is.
+    pub trees: Vec<(Order, String, TreeAt)>,
+    /// Lanes of whose tree something begun or half undone is there that carries no order.
+    pub begun: Vec<LaneId>,
     /// Every entry of the trash, and the lane it is being brought back as.
     pub trash: Vec<(TrashEntry, Option<LaneId>)>,
     /// Run folders of this home.
@@ -86,6 +88,12 @@ pub trait Outside: Send + Sync {
     /// # Errors
     /// What git and the disk say.
     fn retire<'a>(&'a self, order: &'a Order, tree: &'a Tree) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Takes back what a provisioning of a closed lane has left.
+    ///
+    /// # Errors
+    /// What git and the disk say.
+    fn undo<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Puts what was being brought back into the trash again.
     ///

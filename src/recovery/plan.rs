@@ -19,6 +19,8 @@ pub struct Survey {
     pub closed: BTreeSet<LaneId>,
     /// Trees that carry an order, of whatever home.
     pub trees: Vec<SeenTree>,
+    /// Lanes of whose tree something begun or half undone is there that carries no order.
+    pub begun: Vec<LaneId>,
     /// Entries of the trash, of whatever home, and the lane each is being brought back as.
     pub trash: Vec<(TrashEntry, Option<LaneId>)>,
     /// Run folders of tasks.
@@ -53,8 +55,8 @@ pub struct SeenTree {
     pub order: Order,
     /// The name of its admin entry.
     pub admin_id: String,
-    /// True when the tree is there.
-    pub there: bool,
+    /// Where the tree is.
+    pub at: TreeAt,
     /// True when something in it may be nowhere else; only looked at where that decides.
     pub work: bool,
 }
@@ -75,6 +77,8 @@ pub enum Repair {
     Adopt(LaneId),
     /// Undoes a provisioning that was cut off.
     Rollback(LaneId),
+    /// Takes back what a provisioning left that failed and could not be undone.
+    UndoTree(LaneId),
     /// Goes on with a cleanup that was cut off.
     ResumeCleanup(LaneId),
     /// Closes a lane that has no tree any more; what is in its place is left alone.
@@ -103,6 +107,7 @@ impl Repair {
         match self {
             Self::Adopt(_) => "adopt",
             Self::Rollback(_) => "roll_back",
+            Self::UndoTree(_) => "undo_tree",
             Self::ResumeCleanup(_) => "resume_cleanup",
             Self::Close(_) => "close",
             Self::AdoptTree(_) => "adopt_tree",
@@ -121,6 +126,7 @@ impl Repair {
         match self {
             Self::Adopt(id)
             | Self::Rollback(id)
+            | Self::UndoTree(id)
             | Self::ResumeCleanup(id)
             | Self::Close(id)
             | Self::FinishRetire(id)
@@ -184,6 +190,8 @@ pub fn plan(survey: &Survey) -> Plan {
         about_lane(&mut plan, lane, trash.get(&lane.id).copied());
     }
     let open: BTreeSet<LaneId> = survey.lanes.iter().map(|lane| lane.id).collect();
+    let has_tree = |lane: &&SeenLane| lane.state != State::Provisioning;
+    let used: BTreeSet<LaneId> = survey.lanes.iter().filter(has_tree).map(|lane| lane.id).collect();
     let mut adopted = BTreeSet::new();
     let undone = about_restores(&mut plan, survey, &open);
     for tree in &survey.trees {
@@ -197,6 +205,13 @@ pub fn plan(survey: &Survey) -> Plan {
             }
         }
     }
+    for id in &survey.begun {
+        if survey.closed.contains(id) {
+            plan.repair(Repair::UndoTree(*id), "its lane is closed, and what was begun of its tree is there");
+        } else if !open.contains(id) {
+            plan.leave(id, "something of a tree names this lane, of which nothing else is known");
+        }
+    }
     for (id, entry) in &trash {
         if !open.contains(id) && !entry.complete {
             plan.repair(
@@ -204,7 +219,7 @@ pub fn plan(survey: &Survey) -> Plan {
                 format!("the runtime stopped while lane {} was being retired", entry.order.name),
             );
         }
-        if !open.contains(id) && entry.complete && entry.saved == Saved::Pending {
+        if !used.contains(id) && entry.complete && entry.saved == Saved::Pending {
             plan.repair(Repair::ResumeSave(*id), "its tree was retired and not saved yet");
         }
     }
@@ -230,7 +245,12 @@ fn about_lane(plan: &mut Plan, lane: &SeenLane, retired: Option<&TrashEntry>) {
     match lane.state {
         State::Closed => {}
         State::New | State::Provisioning if lane.owned || unknown => {}
-        State::New | State::Provisioning => {
+        State::New => plan.repair(Repair::Close(id), format!("lane {name} was never begun")),
+        State::Provisioning => {
+            // The store was set back: it had been finished, and was being ended.
+            if retired.is_some_and(|entry| !entry.complete) {
+                plan.repair(Repair::FinishRetire(id), format!("lane {name} was being retired already"));
+            }
             plan.repair(
                 Repair::Rollback(id),
                 format!("the runtime stopped while lane {name} was being made"),
@@ -260,7 +280,7 @@ fn about_open(plan: &mut Plan, lane: &SeenLane, retired: Option<&TrashEntry>) {
     match (&lane.tree, retired) {
         (TreeAt::Unknown(_), _) => adopt(plan),
         // The store was set back, or the machine lost its last moments: somebody had asked for the end.
-        (_, Some(_entry)) if !lane.owned => {
+        (_, Some(_entry)) => {
             plan.repair(Repair::Close(id), format!("lane {name} was being retired already"));
         }
         (TreeAt::Here { .. }, _) => adopt(plan),
@@ -302,23 +322,32 @@ fn about_tree(plan: &mut Plan, tree: &SeenTree, closed: bool, retired: Option<&T
         None => {}
     }
     let retire = || Repair::RetireTree(Box::new(order.clone()), tree.admin_id.clone());
-    match (tree.there, closed, tree.work) {
-        (false, _, _) => plan.repair(retire(), format!("the tree of lane {name} is gone, its entry is not")),
-        (true, false, _) => {
-            let reason = format!("the tree carries our token, and no record of lane {name} is there");
-            plan.repair(Repair::AdoptTree(Box::new(order.clone())), reason);
-            return true;
+    match &tree.at {
+        TreeAt::Here { .. } => {}
+        TreeAt::Moved(to) => {
+            plan.leave(to, format!("the tree of lane {name} was moved here"));
+            return false;
         }
-        (true, true, true) => {
-            let reason = format!("lane {name} is closed, and its tree holds work");
-            plan.repair(Repair::AdoptTree(Box::new(order.clone())), reason);
-            return true;
+        TreeAt::Unknown(why) => {
+            plan.leave(&order.path, format!("what became of it cannot be told now: {why}"));
+            return false;
         }
-        (true, true, false) => {
-            plan.repair(retire(), format!("lane {name} is closed, and its tree holds nothing of its own"));
+        TreeAt::Gone | TreeAt::Foreign(_) => {
+            plan.repair(retire(), format!("the tree of lane {name} is gone, its entry is not"));
+            return false;
         }
     }
-    false
+    let adopted = !closed || tree.work;
+    if adopted {
+        let reason = match closed {
+            false => format!("the tree carries our token, and no record of lane {name} is there"),
+            true => format!("lane {name} is closed, and its tree holds work"),
+        };
+        plan.repair(Repair::AdoptTree(Box::new(order.clone())), reason);
+    } else {
+        plan.repair(retire(), format!("lane {name} is closed, and its tree holds nothing of its own"));
+    }
+    adopted
 }
 
 fn about_run(plan: &mut Plan, run: &Run, is_recorded: impl Fn(LaneId) -> bool) {

@@ -43,7 +43,18 @@ impl Recovery<'_> {
         match repair {
             Repair::Adopt(id) => self.adopt(*id, found, Vec::new()).await,
             Repair::Rollback(id) => self.adopt(*id, found, vec![Effect::Rollback]).await,
+            Repair::UndoTree(id) => match found.closed.iter().find(|lane| lane.id == *id) {
+                Some(lane) => self.outside.undo(lane).await,
+                None => Ok(()),
+            },
             Repair::ResumeCleanup(id) if self.registry.get(*id).is_some() => self.end(*id, context).await,
+            Repair::ResumeCleanup(id)
+                if found.lanes.iter().any(|lane| lane.id == *id && has_failed(lane)) =>
+            {
+                // Another attempt: the failure of the last one is not the state of this one.
+                self.adopt(*id, found, Vec::new()).await?;
+                self.end(*id, context).await
+            }
             Repair::ResumeCleanup(id) => self.adopt(*id, found, vec![Effect::Clean]).await,
             Repair::Close(id) => {
                 self.adopt(*id, found, Vec::new()).await?;
@@ -137,19 +148,12 @@ impl Recovery<'_> {
     /// its tree could not be undone. Lane and tasks are written down together: a task without its lane
     /// would be ended by the next start.
     async fn adopt_tree(&self, order: &Order, context: &Context) -> Result<(), Failure> {
-        let handle = self.registry.get(order.lane_id);
-        if handle.as_ref().is_some_and(|handle| handle.lane().state() != State::New) {
+        if self.registry.get(order.lane_id).is_some() {
             return Ok(());
         }
         let (lane, tree, tasks) = self.outside.found(order).await?;
-        // An owner that could not write the adoption down is still there, and tries again.
-        let handle = match handle {
-            Some(handle) => handle,
-            None => {
-                let reservation = self.place(lane.workspace_id(), lane.name(), lane.id)?;
-                self.registry.own(lane, reservation, Vec::new())
-            }
-        };
+        let reservation = self.place(lane.workspace_id(), lane.name(), lane.id)?;
+        let handle = self.registry.own(lane, reservation, Vec::new());
         handle.apply(Input::Adopted { tree, tasks }, context.clone()).await.map(drop)
     }
 }
@@ -166,6 +170,10 @@ fn as_recorded(order: &Order, admin_id: &str) -> Tree {
         ms: 0,
         notes: Vec::new(),
     }
+}
+
+fn has_failed(lane: &Lane) -> bool {
+    lane.cleanup_failure.is_some()
 }
 
 fn missing(id: LaneId) -> Failure {

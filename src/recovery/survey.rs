@@ -18,6 +18,8 @@ use crate::worktree::TrashEntry;
 pub struct Found {
     /// Lanes that are not closed, with their trees as they are now.
     pub lanes: Vec<Lane>,
+    /// Lanes that are closed, and of whose tree something is there.
+    pub closed: Vec<Lane>,
     /// The trash.
     pub trash: Vec<TrashEntry>,
 }
@@ -41,9 +43,11 @@ pub async fn survey(
     owned.extend(registry.all().iter().map(Handle::id));
     let (closed, open): (Vec<Lane>, Vec<Lane>) =
         records::lanes(&snapshot).into_iter().partition(|lane| lane.state() == State::Closed);
-    let closed: BTreeSet<LaneId> = closed.iter().map(|lane| lane.id).collect();
     let mut lanes = Vec::new();
     let mut found = Found::default();
+    let begun = |lane: &&Lane| outlook.begun.contains(&lane.id);
+    found.closed = closed.iter().filter(begun).cloned().collect();
+    let closed: BTreeSet<LaneId> = closed.iter().map(|lane| lane.id).collect();
     for mut lane in open {
         let at = outside.tree_at(&lane).await;
         if let (TreeAt::Here { dev, ino }, Some(tree)) = (&at, &mut lane.tree) {
@@ -56,15 +60,16 @@ pub async fn survey(
     let known: BTreeSet<TaskId> =
         found.lanes.iter().flat_map(|lane| lane.tasks.values()).filter(unended).map(|task| task.id).collect();
     let mut trees = Vec::new();
-    for (order, admin_id, there) in outlook.trees {
-        let asked = there && order.home == outside.home() && closed.contains(&order.lane_id);
+    for (order, admin_id, at) in outlook.trees {
+        let here = matches!(at, TreeAt::Here { .. });
+        let asked = here && order.home == outside.home() && closed.contains(&order.lane_id);
         let work = asked && outside.holds_work(&order, &admin_id).await;
-        trees.push(SeenTree { order, admin_id, there, work });
+        trees.push(SeenTree { order, admin_id, at, work });
     }
     found.trash = outlook.trash.iter().map(|(entry, _restoring)| entry.clone()).collect();
     let runs = outlook.runs.into_iter().map(|run| SeenRun { known: known.contains(&run.id), run }).collect();
-    let (home, trash, unswept) = (outside.home(), outlook.trash, outlook.unswept);
-    Ok((Survey { home, lanes, closed, trees, trash, runs, unswept }, found))
+    let (home, begun, trash, unswept) = (outside.home(), outlook.begun, outlook.trash, outlook.unswept);
+    Ok((Survey { home, lanes, closed, trees, begun, trash, runs, unswept }, found))
 }
 
 fn seen(lane: &Lane, owned: bool, tree: TreeAt) -> SeenLane {

@@ -436,7 +436,7 @@ impl Owner {
         context: Context,
     ) -> Result<Vec<String>, Failure> {
         self.guard(&context, Some(lane), "clean up")?;
-        let before = lane.cleanup_attempts;
+        // Whoever begins or joins a cleanup finds no failure; one that is there later is its own.
         match handle.apply(Input::Cleanup { force }, context).await {
             Ok(_accepted) => {}
             Err(_late) if handle.lane().state() == State::Closed => {}
@@ -445,9 +445,7 @@ impl Owner {
         let outcome = handle
             .until(|lane| match (&lane.cleanup_failure, lane.state()) {
                 (_, State::Closed) => Some(Ok(lane.closing_notes.clone())),
-                (Some(failure), State::Cleaning) if lane.cleanup_attempts > before => {
-                    Some(Err(failure.clone()))
-                }
+                (Some(failure), State::Cleaning) => Some(Err(failure.clone())),
                 (Some(_) | None, _) => None,
             })
             .await;

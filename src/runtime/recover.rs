@@ -2,7 +2,7 @@
 //! repaired.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use crate::lanes::workspace::{Record, Workspace};
 use crate::raw::Raw;
 use crate::recovery::{FoundLane, Outlook, Outside, Planned, Recovery, Repair, TreeAt, plan, records};
 use crate::task;
-use crate::worktree::{self, Order, TrashEntry, Tree, Whereabouts};
+use crate::worktree::{self, Order, Repository, TrashEntry, Tree, Whereabouts};
 
 /// How far recovery goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,6 @@ impl Owner {
     async fn look_outside(&self) -> Result<Outlook, Failure> {
         self.take_up_workspaces().await?;
         let mut outlook = Outlook::default();
-        let mut roots = BTreeSet::new();
         for workspace in self.workspaces.all() {
             for entry in self.trash_of(&workspace).await.unwrap_or_default() {
                 let root = entry.order.root.as_path();
@@ -113,19 +112,15 @@ impl Owner {
                     tracing::warn!(lane = %entry.order.lane_id, %error, "what is being brought back cannot be told");
                     None
                 });
-                roots.insert(entry.order.root.clone());
                 outlook.trash.push((entry, restoring));
             }
+            let roots = self.roots_of(&workspace).await.unwrap_or_default();
             let repo = workspace.repo.clone();
-            let looked = blocking(move || worktree::owned_trees(&repo)).await?;
-            roots.extend(looked.iter().map(|(order, _admin, _path)| order.root.clone()));
-            let there = |path: &Path| !is_absent(path);
-            outlook.trees.extend(looked.into_iter().map(|(order, admin, path)| {
-                let there = there(&path);
-                (order, admin, there)
-            }));
+            let seen = blocking(move || in_repository(&repo, &roots)).await?;
+            outlook.trees.extend(seen.trees);
+            outlook.begun.extend(seen.begun);
+            outlook.unswept.extend(seen.unswept);
         }
-        outlook.unswept = roots.into_iter().filter(|root| worktree::is_unswept(root.as_path())).collect();
         let run = self.home.path().join("run");
         outlook.runs = blocking(move || runs(&run)).await?;
         Ok(outlook)
@@ -214,6 +209,14 @@ impl Outside for Owner {
         Box::pin(async move { self.live.retire(&self.workspace_of(order)?.repo, order, tree).await })
     }
 
+    fn undo<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let workspace = self.workspace_of(&lane.order)?;
+            let git = self.workspaces.git().await?;
+            Ok(worktree::undo(git, &workspace.repo, &lane.order).await?)
+        })
+    }
+
     fn roll_back_restore<'a>(&'a self, entry: &'a TrashEntry) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let workspace = self.workspace_of(&entry.order)?;
@@ -261,6 +264,35 @@ fn runs(run: &Path) -> Vec<crate::recovery::Run> {
             crate::recovery::Run { id, lane: identity.map(|identity| identity.lane_id), keeper }
         })
         .collect()
+}
+
+/// What a repository and its folders of trees show.
+fn in_repository(repo: &Repository, roots: &BTreeSet<PathBuf>) -> Outlook {
+    let place = |(order, admin, path): (Order, String, PathBuf)| {
+        let at = stray_at(repo, &order, &path);
+        (order, admin, at)
+    };
+    let mut begun: BTreeSet<LaneId> = worktree::begun_trees(repo).into_iter().collect();
+    begun.extend(roots.iter().flat_map(|root| worktree::half_undone(repo, root)));
+    let unswept = roots.iter().filter(|root| worktree::is_unswept(root));
+    Outlook {
+        trees: worktree::owned_trees(repo).into_iter().map(place).collect(),
+        begun: begun.into_iter().collect(),
+        unswept: unswept.map(|root| root.as_path().into()).collect(),
+        ..Outlook::default()
+    }
+}
+
+/// Where the tree of an order is; `path` is where its admin entry says it is.
+fn stray_at(repo: &Repository, order: &Order, path: &Path) -> TreeAt {
+    let place = order.path.as_path();
+    match worktree::found_tree(repo, order) {
+        Ok(tree) => TreeAt::Here { dev: tree.dev, ino: tree.ino },
+        Err(_) if is_absent(order.root.as_path()) => TreeAt::Unknown(format!("{} is not there", order.root)),
+        Err(_) if path != place && !is_absent(path) => TreeAt::Moved(path.into()),
+        Err(_) if is_absent(place) => TreeAt::Gone,
+        Err(why) => TreeAt::Foreign(why.to_string()),
+    }
 }
 
 /// Only what is certainly absent counts as gone; a place that cannot be looked at is there.

@@ -102,7 +102,7 @@ impl Owner {
     }
 
     /// Every folder of trees that a workspace uses or has used.
-    async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
+    pub(super) async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
         let config = self.workspaces.config(&workspace.repo).await?;
         let wanted = config.worktree.root.as_deref();
         let now = layout::find(&workspace.repo, wanted, &self.home.worktrees())?.path;

@@ -7,6 +7,7 @@ use super::error::WorktreeError;
 use super::layout::write_private;
 use super::model::{Order, Repository, Tree};
 use super::resolve::{admin_dirs, tree_of};
+use crate::ids::LaneId;
 
 /// The file in the admin directory.
 const TOKEN_FILE: &str = "lanes.json";
@@ -42,6 +43,16 @@ pub fn owned_trees(repo: &Repository) -> Vec<(Order, String, PathBuf)> {
         Some((order, id, path))
     };
     admin_dirs(&repo.common_dir).into_iter().filter_map(owned).collect()
+}
+
+/// The lanes whose admin entries carry their lock reason but no order yet: git was cut off before.
+pub fn begun_trees(repo: &Repository) -> Vec<LaneId> {
+    let begun = |(_id, dir): (String, PathBuf)| {
+        let no_order = dir.join(TOKEN_FILE).symlink_metadata().is_err();
+        let reason = lock_reason(&dir).filter(|_| no_order)?;
+        reason.strip_prefix("lanes ")?.split(' ').next()?.parse().ok()
+    };
+    admin_dirs(&repo.common_dir).into_iter().filter_map(begun).collect()
 }
 
 /// The tree of an order as it is found on disk, when it is provably of the order.

@@ -254,17 +254,29 @@ struct Retiring<'a> {
 
 impl Retiring<'_> {
     async fn pin(&self, entry: &mut TrashEntry) -> Result<(), WorktreeError> {
-        if entry.vault_commit.is_some() || is_there(&self.spot.admin())? {
+        if is_there(&self.spot.admin())? {
             return Ok(());
         }
-        let admin = match find_admin(self.repo, &entry.order, &entry.tree)? {
-            AdminAt::Here(admin) => admin,
+        let found = find_admin(self.repo, &entry.order, &entry.tree)?;
+        let admin = match found {
+            AdminAt::Here(admin) => {
+                // Since the intent was written somebody may have worked on: the store was set back, and the
+                // lane was open again.
+                entry.head = commit_of(self.git, &Place::git_dir(&admin), "HEAD").await?;
+                entry.on_branch = branch_of(self.git, self.repo, &admin).await?;
+                admin
+            }
+            AdminAt::Gone | AdminAt::Foreign(_) if entry.vault_commit.is_some() => return Ok(()),
             // Nothing to read: HEAD and the branch are pinned all the same.
             AdminAt::Gone | AdminAt::Foreign(_) => self.spot.admin(),
         };
         let branch = entry.order.branch.created.then_some(entry.order.branch.name.as_str());
         let held = pins::collect(self.git, self.repo, &admin, entry.head.as_deref(), branch).await?;
-        entry.pins = held.names();
+        let names = held.names();
+        if entry.vault_commit.is_some() && names.iter().all(|name| entry.pins.contains(name)) {
+            return Ok(());
+        }
+        entry.pins = names;
         entry.notes.extend(held.notes);
         pins_copy::keep(self.git, self.repo, self.spot, entry).await;
         // Until the entry says what it pins, nobody may make the chain anew.

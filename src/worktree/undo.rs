@@ -1,5 +1,6 @@
 //! Takes back a provisioning, from its order alone, however far it came.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
 use super::{layout, lock::WorkspaceLock, remove::remove_tree, token};
 use crate::fault;
+use crate::ids::LaneId;
 
 /// How often processes that a crashed provisioning left are looked for and killed; one may just fork.
 const KILL_ROUNDS: u32 = 100;
@@ -48,9 +50,23 @@ pub async fn undo(git: &Git, repo: &Repository, order: &Order) -> Result<(), Wor
     Ok(())
 }
 
+/// The lanes of which an undo that was cut off has left something in a root of trees or in the repository.
+/// Blocks.
+pub fn half_undone(repo: &Repository, root: &Path) -> BTreeSet<LaneId> {
+    let lane = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix(ASIDE)?.rsplit_once('-')?.0.parse().ok()
+    };
+    let folders = [root, &repo.common_dir].map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    folders.into_iter().flatten().filter_map(lane).collect()
+}
+
+/// What the name of something begins with that is being deleted.
+const ASIDE: &str = ".lanes-undo-";
+
 /// Where a tree or admin entry lies while it is being deleted.
 fn aside(folder: &Path, order: &Order, what: &str) -> PathBuf {
-    folder.join(format!(".lanes-undo-{}-{what}", order.lane_id))
+    folder.join(format!("{ASIDE}{}-{what}", order.lane_id))
 }
 
 /// Renames the tree and the admin entry of the order out of the way; what is to be deleted comes back.

@@ -238,3 +238,61 @@ async fn every_event_carries_the_correlation_of_the_request_that_caused_it() {
     let all = caused(&create).len() + started.len() + ended.len();
     assert_eq!(all, page.events.len());
 }
+
+/// A journal that takes nothing until it is told to.
+#[derive(Clone)]
+struct Full {
+    memory: MemoryJournal,
+    full: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl lanes::bus::Journal for Full {
+    fn append(
+        &self,
+        batch: lanes::bus::Batch,
+    ) -> lanes::bus::BoxFuture<'static, Result<Vec<Arc<lanes::bus::Event>>, lanes::failure::Failure>> {
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Box::pin(async { Err(lanes::failure::Failure::new(Code::Io, "the disk is full")) });
+        }
+        self.memory.append(batch)
+    }
+    fn read(
+        &self,
+        query: Query,
+    ) -> lanes::bus::BoxFuture<'static, Result<lanes::bus::Page, lanes::failure::Failure>> {
+        self.memory.read(query)
+    }
+    fn snapshot(
+        &self,
+        tables: Vec<lanes::bus::Table>,
+    ) -> lanes::bus::BoxFuture<'static, Result<lanes::bus::Snapshot, lanes::failure::Failure>> {
+        self.memory.snapshot(tables)
+    }
+    fn get(
+        &self,
+        table: lanes::bus::Table,
+        key: String,
+    ) -> lanes::bus::BoxFuture<'static, Result<Option<serde_json::Value>, lanes::failure::Failure>> {
+        self.memory.get(table, key)
+    }
+    fn head(&self) -> (u64, String) {
+        self.memory.head()
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_could_not_be_written_down_frees_its_name() {
+    let hub = Hub::new();
+    let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let journal = Full { memory: MemoryJournal::new(hub.clone()), full: Arc::clone(&full) };
+    let bus = Bus::new(Arc::new(journal), hub);
+    let world = Arc::new(Quiet::default());
+    let registry = Registry::new(bus.clone(), Arc::clone(&world) as Arc<dyn World>);
+    let bench = Bench { bus, world, registry, workspace: WorkspaceId::generate() };
+    let handle = bench.lane("a");
+    let refused = handle.apply(Input::Create, context()).await.expect_err("the disk is full");
+    assert_eq!(refused.code, Code::Io);
+    soon(handle.ended()).await;
+    full.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(soon(bench.ready("a")).await.lane().state(), State::Ready);
+}

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::failure::{Code, Failure};
 use crate::ids::TaskKind;
-use crate::keeper::{Exit, ExitStatus};
+use crate::keeper::{Exit, ExitStatus, SOCKET};
 use crate::lanes::lane::{Lost, Task};
 use crate::task::{self, Link, Notice, TaskError};
 
@@ -55,7 +55,7 @@ pub(super) async fn ended(task: &Task, suspect: impl Fn()) -> Exit {
     }
 }
 
-/// Waits until the keeper of an ended task has left.
+/// Waits until the keeper of an ended task has left; what one that was ended by force leaves behind is ended.
 pub(super) async fn gone(task: &Task, suspect: impl Fn()) {
     while keeper_lives(task) {
         match Link::connect(task.run_dir.as_path()).await {
@@ -66,6 +66,10 @@ pub(super) async fn gone(task: &Task, suspect: impl Fn()) {
         if keeper_lives(task) {
             tokio::time::sleep(RECONNECT).await;
         }
+    }
+    // One that leaves by itself takes its socket away, and has nobody left.
+    if task.run_dir.as_path().join(SOCKET).exists() {
+        sweep(task).await;
     }
 }
 
