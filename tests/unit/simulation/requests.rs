@@ -1,0 +1,420 @@
+//! What is asked of the runtime in a simulated life, handled as `src/runtime/` handles it, and what users and
+//! their programs do beside.
+
+use std::collections::BTreeSet;
+
+use lanes::bus::{Actor, Context};
+use lanes::clock::Timestamp;
+use lanes::failure::Failure;
+use lanes::ids::{LaneId, SessionId, TaskId, TaskKind, WorkspaceId};
+use lanes::keeper::{ExitStatus, Shape};
+use lanes::lanes::lane::{Lane, Stage, Task};
+use lanes::lanes::machine::Input;
+use lanes::lanes::table::State as LaneState;
+use lanes::lanes::{Handle, Launch, Registry};
+use lanes::raw::Raw;
+use lanes::worktree::{Base, Branch, Order};
+
+use super::git::{Folder, Head, Whose, oid};
+use super::machine::Role;
+use super::sim::{HOME, ROOT, Sim, State};
+
+/// The only workspace.
+pub const WORKSPACE: WorkspaceId = WorkspaceId::from_u128(7);
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const CAPACITY: usize = 3;
+
+/// A caller of the runtime.
+#[derive(Clone)]
+pub struct Caller {
+    pub sim: Sim,
+    pub registry: Registry,
+}
+
+fn context() -> Context {
+    Context::new(Actor::user())
+}
+
+/// What a lane is to be.
+pub fn order(id: LaneId, name: &str, home: &str, base: usize, branch: Branch) -> Order {
+    let path = format!("{ROOT}/{name}");
+    Order {
+        lane_id: id,
+        name: name.to_owned(),
+        workspace_id: WORKSPACE,
+        token: format!("token of {id}"),
+        home: home.into(),
+        root: ROOT.into(),
+        path: Raw::from(path.as_str()),
+        base: Base { rev: "main".into(), sha: oid(base), target: None },
+        branch,
+        lock_reason: format!("lanes {id} boot 1"),
+        submodules: false,
+        copy: Vec::new(),
+        link: Vec::new(),
+    }
+}
+
+impl Caller {
+    /// One request, chosen now; its future may be waited for or left.
+    pub fn ask(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        let open: Vec<String> = self.registry.all().iter().map(|one| one.lane().name().to_owned()).collect();
+        let (choice, name) = {
+            let mut state = self.sim.lock();
+            state.counts.requests += 1;
+            let choice = state.rng.below(100);
+            let any = NAMES[state.rng.below(NAMES.len())].to_owned();
+            let name = if choice < 25 { any } else { state.rng.pick(&open).unwrap_or(any) };
+            (choice, name)
+        };
+        let caller = self.clone();
+        match choice {
+            0..=24 => Box::pin(async move { caller.create(&name).await.unwrap_or_default() }),
+            25..=54 => Box::pin(async move { caller.start(&name).await.unwrap_or_default() }),
+            55..=67 => Box::pin(async move { caller.facts(&name).await.unwrap_or_default() }),
+            68..=84 => Box::pin(async move { caller.cleanup(&name).await }),
+            85..=94 => Box::pin(async move { caller.restore().await.unwrap_or_default() }),
+            _empty => Box::pin(async move { caller.empty().await }),
+        }
+    }
+
+    async fn freed(&self, name: &str) {
+        if let Some(handle) = self.registry.by_name(WORKSPACE, name)
+            && handle.lane().state() == LaneState::Closed
+        {
+            handle.ended().await;
+        }
+    }
+
+    async fn create(&self, name: &str) -> Result<(), Failure> {
+        self.freed(name).await;
+        let id = LaneId::generate();
+        let reservation = self.registry.reserve(WORKSPACE, name, id, CAPACITY)?;
+        self.sim.sure_step().await;
+        let wanted = {
+            let mut state = self.sim.lock();
+            let base = state.git.branches["main"];
+            let taken = state.git.branches.contains_key(&format!("lanes/{name}"));
+            let free = state.git.branches.keys().filter(|b| b.starts_with("theirs/")).cloned();
+            let theirs: Vec<String> = free.filter(|branch| !state.git.is_used(branch)).collect();
+            let existing = state.rng.chance(15).then(|| state.rng.pick(&theirs)).flatten();
+            state.note(|| format!("create {name}"));
+            match existing {
+                Some(branch) => Some((state.git.branches[&branch], Branch { name: branch, created: false })),
+                None => (!taken).then(|| (base, Branch { name: format!("lanes/{name}"), created: true })),
+            }
+        };
+        let Some((base, branch)) = wanted else { return Ok(()) };
+        let order = order(id, name, HOME, base, branch);
+        let lane = Lane::new(order, "/r".into(), "/r/.git".into(), Timestamp(1));
+        let handle = self.registry.own(lane, reservation, Vec::new());
+        self.provision(&handle).await
+    }
+
+    async fn provision(&self, handle: &Handle) -> Result<(), Failure> {
+        handle.apply(Input::Create, context()).await?;
+        let _ready_or_closed = handle.left(LaneState::Provisioning).await;
+        Ok(())
+    }
+
+    async fn start(&self, name: &str) -> Result<(), Failure> {
+        let Some(handle) = self.registry.by_name(WORKSPACE, name) else { return Ok(()) };
+        let terminal = self.sim.lock().rng.chance(50);
+        let kind = if terminal { TaskKind::Terminal } else { TaskKind::Run };
+        let id = TaskId::generate(kind);
+        let agent = self.sim.lock().rng.chance(40).then(|| "ada".to_owned());
+        self.sim.lock().note(|| format!("start {id} in {name}"));
+        let shape = match kind {
+            TaskKind::Terminal => Shape::Terminal { cols: 80, rows: 24 },
+            TaskKind::Run => Shape::Run { stdin: false },
+        };
+        let task = Task {
+            id,
+            lane_id: handle.id(),
+            workspace_id: WORKSPACE,
+            shape,
+            command: vec!["agent".into()],
+            agent,
+            stage: Stage::Starting,
+            identity: None,
+            secret: format!("secret of {id}"),
+            run_dir: "/run".into(),
+            log_dir: "/log".into(),
+            asked_at: Timestamp(1),
+            exit: None,
+            heartbeat_ms: None,
+            phase: Default::default(),
+            lost: None,
+            revived_as: None,
+            signals: Default::default(),
+        };
+        handle.start(task, Launch::default(), context()).await.map(drop)
+    }
+
+    async fn facts(&self, name: &str) -> Result<(), Failure> {
+        let Some(handle) = self.registry.by_name(WORKSPACE, name) else { return Ok(()) };
+        let which = self.sim.lock().rng.below(7);
+        let input = match which {
+            0 => Input::Share,
+            1 => Input::Unshare,
+            2 => Input::Join { agent: "ada".into(), session_id: SessionId::generate() },
+            3 => Input::Join { agent: "bob".into(), session_id: SessionId::generate() },
+            4 => Input::Leave { agent: "ada".into() },
+            5 => Input::Block { reason: "it asks".into() },
+            _rest => Input::Unblock,
+        };
+        self.sim.lock().note(|| format!("{input:?} in {name}"));
+        handle.apply(input, context()).await.map(drop)
+    }
+
+    async fn cleanup(&self, name: &str) {
+        let Some(handle) = self.registry.by_name(WORKSPACE, name) else { return };
+        let force = self.sim.lock().rng.chance(60);
+        self.sim.lock().note(|| format!("cleanup {name}"));
+        if handle.apply(Input::Cleanup { force }, context()).await.is_ok() {
+            let done = |lane: &Lane| {
+                let failed = lane.cleanup_failure.is_some() && lane.state() == LaneState::Cleaning;
+                (lane.state() == LaneState::Closed || failed).then_some(())
+            };
+            let _closed = handle.until(done).await;
+        }
+    }
+
+    async fn restore(&self) -> Result<(), Failure> {
+        let wanted = {
+            let mut state = self.sim.lock();
+            let ours = state.git.trash.values().filter(|spot| spot.whose == Whose::Ours);
+            let orders: Vec<Order> = ours.map(|spot| spot.entry.order.clone()).collect();
+            state.rng.pick(&orders)
+        };
+        let Some(from) = wanted else { return Ok(()) };
+        self.freed(&from.name).await;
+        let id = LaneId::generate();
+        let reservation = self.registry.reserve(WORKSPACE, &from.name, id, CAPACITY)?;
+        self.sim.lock().note(|| format!("restore {}", from.name));
+        let order = Order {
+            lane_id: id,
+            token: format!("token of {id}"),
+            lock_reason: format!("lanes {id} boot 1"),
+            ..from.clone()
+        };
+        let mut lane = Lane::new(order, "/r".into(), "/r/.git".into(), Timestamp(1));
+        lane.restored_from = Some(from.lane_id);
+        let handle = self.registry.own(lane, reservation, Vec::new());
+        self.provision(&handle).await
+    }
+
+    async fn empty(&self) {
+        let ids: Vec<LaneId> = {
+            let mut state = self.sim.lock();
+            let all = state.git.trash.iter().filter(|(_id, spot)| spot.whose == Whose::Ours);
+            let all: Vec<LaneId> = all.map(|(id, _spot)| *id).collect();
+            state.rng.pick(&all).into_iter().collect()
+        };
+        self.sim.lock().note(|| format!("trash empty {ids:?}"));
+        self.sim.empty(&ids).await;
+    }
+}
+
+/// Trees that users and agents work in: those of lanes that somebody was told are there.
+fn workplaces(state: &State) -> Vec<(String, String)> {
+    let open = |order: &Order| state.recorded.get(&order.lane_id).is_some_and(|lane| lane.takes_tasks());
+    let of_lane = |(id, admin): (&String, &super::git::Admin)| {
+        let order = admin.order.as_ref()?;
+        let folder = state.git.trees.get(&admin.path)?;
+        (open(order) && folder.admin.as_ref() == Some(id)).then(|| (id.clone(), admin.path.clone()))
+    };
+    state.git.admins.iter().filter_map(of_lane).collect()
+}
+
+/// Something that happens beside the runtime.
+pub fn meanwhile(sim: &Sim) {
+    let choice = sim.lock().rng.below(100);
+    match choice {
+        0..=39 => work(sim),
+        40..=84 => processes(sim),
+        _rest => others(sim),
+    }
+}
+
+/// Somebody works in a lane.
+fn work(sim: &Sim) {
+    let places = workplaces(&sim.lock());
+    let Some((admin_id, path)) = sim.lock().rng.pick(&places) else { return };
+    let choice = sim.lock().rng.below(100);
+    match choice {
+        0..=44 => sim.change(
+            || format!("a file in {path}"),
+            |state| {
+                let file = state.new_file();
+                state.git.trees.get_mut(&path).expect("it is there").files.insert(file);
+            },
+        ),
+        45..=79 => sim.change(
+            || format!("a commit in {path}"),
+            |state| {
+                let files = std::mem::take(&mut state.git.trees.get_mut(&path).expect("it is there").files);
+                let head = state.git.head_of(&state.git.admins[&admin_id]);
+                let commit = state.new_commit(head.into_iter().collect(), files);
+                move_head(state, &admin_id, commit);
+            },
+        ),
+        80..=89 => sim.change(
+            || format!("HEAD is detached in {path}"),
+            |state| {
+                if let Some(head) = state.git.head_of(&state.git.admins[&admin_id]) {
+                    state.git.admins.get_mut(&admin_id).expect("it is there").head = Head::At(head);
+                }
+            },
+        ),
+        _rest => sim.change(
+            || format!("a reset to the commit before in {path}"),
+            |state| {
+                let head = state.git.head_of(&state.git.admins[&admin_id]);
+                let before = head.and_then(|head| state.git.commits[head].0.first().copied());
+                if let Some(before) = before {
+                    move_head(state, &admin_id, before);
+                }
+            },
+        ),
+    }
+}
+
+fn move_head(state: &mut State, admin_id: &str, to: usize) {
+    let admin = state.git.admins.get_mut(admin_id).expect("it is there");
+    admin.log.insert(to);
+    match admin.head.clone() {
+        Head::Branch(name) => drop(state.git.branches.insert(name, to)),
+        Head::At(_) => admin.head = Head::At(to),
+    }
+    // A lane may be on a branch of the user.
+    state.others = state.git.others();
+}
+
+fn processes(sim: &Sim) {
+    let all: Vec<(u32, Role)> =
+        sim.lock().machine.processes.iter().map(|(pid, one)| (*pid, one.role)).collect();
+    let of = |role: Role| -> Vec<u32> {
+        all.iter().filter(|(_pid, one)| *one == role).map(|(pid, _one)| *pid).collect()
+    };
+    let choice = sim.lock().rng.below(100);
+    let role = match choice {
+        0..=34 => Role::Command,
+        35..=54 => Role::Child,
+        55..=69 => Role::Keeper,
+        _rest => Role::Stranger,
+    };
+    let one = sim.lock().rng.pick(&of(role));
+    match (role, one) {
+        (Role::Command, Some(pid)) if choice < 20 => sim.change(
+            || format!("command {pid} ends"),
+            |state| {
+                state.machine.end(pid, ExitStatus::Code(0));
+                // Its number is taken by somebody else at once.
+                if state.rng.chance(40) {
+                    state.new_stranger();
+                }
+            },
+        ),
+        (Role::Command, Some(pid)) => sim.change(
+            || format!("command {pid} starts a child"),
+            |state| {
+                let parent = state.machine.processes[&pid].clone();
+                let hides = state.rng.chance(30);
+                let mut child = super::machine::Process { role: Role::Child, ..parent };
+                child.secret = child.secret.filter(|_| !hides);
+                let (pid, _start) = state.machine.spawn(child);
+                if hides {
+                    state.hidden.insert(pid);
+                }
+            },
+        ),
+        (Role::Child, Some(pid)) => sim.change(
+            || format!("child {pid} ends"),
+            |state| {
+                state.machine.end(pid, ExitStatus::Code(0));
+                state.hidden.remove(&pid);
+            },
+        ),
+        (Role::Keeper, Some(pid)) => sim.change(
+            || format!("keeper {pid} is ended by force"),
+            |state| {
+                state.machine.end(pid, ExitStatus::Signal(9));
+            },
+        ),
+        (Role::Stranger, Some(pid)) if choice < 80 => sim.change(
+            || format!("stranger {pid} ends"),
+            |state| {
+                state.strangers.remove(&pid);
+                state.machine.processes.remove(&pid);
+            },
+        ),
+        (Role::Stranger, _none) => sim.change(|| "a stranger begins".to_owned(), State::new_stranger),
+        (Role::Command | Role::Child | Role::Keeper, None) => {}
+    }
+}
+
+/// Users work in their own places, and take lanes apart.
+fn others(sim: &Sim) {
+    let places = workplaces(&sim.lock());
+    let place = sim.lock().rng.pick(&places);
+    let choice = sim.lock().rng.below(100);
+    match (choice, place) {
+        (0..=29, _) => sim.others_do(
+            || "main moves on".to_owned(),
+            |state| {
+                let main = state.git.branches["main"];
+                let commit = state.new_commit(vec![main], BTreeSet::new());
+                state.git.branches.insert("main".into(), commit);
+            },
+        ),
+        (30..=54, Some((admin, path))) => sim.others_do(
+            || format!("{path} is merged into main"),
+            |state| {
+                let main = state.git.branches["main"];
+                let Some(head) = state.git.head_of(&state.git.admins[&admin]) else { return };
+                let commit = state.new_commit(vec![main, head], BTreeSet::new());
+                state.git.branches.insert("main".into(), commit);
+            },
+        ),
+        (55..=66, Some((_admin, path))) => sim.others_do(
+            || format!("{path} is deleted by hand"),
+            |state| {
+                state.git.trees.remove(&path);
+            },
+        ),
+        (67..=76, Some((_admin, path))) => sim.others_do(
+            || format!("{path} is replaced"),
+            |state| {
+                let (ino, file) = (state.git.new_ino(), state.new_file());
+                let files = BTreeSet::from([file]);
+                let folder = Folder { whose: Whose::Others, ino, admin: None, files };
+                state.git.trees.insert(path.clone(), folder);
+            },
+        ),
+        (77..=84, Some((admin, path))) => sim.others_do(
+            || format!("git worktree remove {path}"),
+            |state| {
+                state.git.trees.remove(&path);
+                state.git.admins.remove(&admin);
+            },
+        ),
+        (85.., _) => {
+            let free: Vec<String> = {
+                let state = sim.lock();
+                let ours = state.git.branches.keys().filter(|name| name.starts_with("lanes/"));
+                ours.filter(|name| !state.git.is_used(name)).cloned().collect()
+            };
+            let branch = sim.lock().rng.pick(&free);
+            if let Some(branch) = branch {
+                sim.others_do(
+                    || format!("git branch -D {branch}"),
+                    |state| {
+                        state.git.branches.remove(&branch);
+                    },
+                );
+            }
+        }
+        (_rest, None) => {}
+    }
+}
