@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -20,6 +21,9 @@ use crate::raw::Raw;
 use crate::recovery::{FoundLane, Outlook, Outside, Planned, Recovery, Repair, TreeAt, plan, records};
 use crate::task;
 use crate::worktree::{self, Order, Repository, TrashEntry, Tree, Whereabouts};
+
+/// A keeper that was being started when the runtime ended is waited for so long: it takes milliseconds.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// How far recovery goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,16 @@ impl Owner {
         }
         let run = self.home.path().join("run");
         outlook.runs = blocking(move || runs(&run)).await?;
+        let arriving = outlook.runs.iter_mut().filter(|run| run.keeper && run.lane.is_none());
+        for run in arriving {
+            // Whose it is, is known in a moment; without that it would be nobody's.
+            let folder = self.home.run_dir(run.id);
+            let found = tokio::time::timeout(ARRIVES_WITHIN, task::find_identity(&folder, run.id)).await;
+            if let Ok(identity) = found {
+                run.keeper = identity.as_ref().is_some_and(task::keeper_alive);
+                run.lane = identity.map(|identity| identity.lane_id);
+            }
+        }
         Ok(outlook)
     }
 

@@ -319,6 +319,7 @@ pub fn intent(order: &Order, tree: &Tree, head: Option<Commit>, on_branch: Optio
         pins: Vec::new(),
         vault_commit: None,
         saved: Saved::Pending,
+        stays: None,
         at: Timestamp(1),
         complete: false,
         notes: Vec::new(),

@@ -45,6 +45,13 @@ fn task_from(identity: &Identity) -> Task {
 }
 
 impl Life {
+    /// True while a keeper is on its way of which nobody knows whose it is.
+    fn keepers_arrive(&self) -> bool {
+        let state = self.sim.lock();
+        let arrives = |run: &super::machine::Run| !run.up && state.machine.keeper_alive(&run.about);
+        state.planted != Some(Planted::NoWaitForKeeper) && state.machine.runs.values().any(arrives)
+    }
+
     fn outlook(&self) -> Outlook {
         let state = self.sim.lock();
         let mut outlook = Outlook::default();
@@ -88,6 +95,9 @@ impl Outside for Life {
     fn look(&self) -> BoxFuture<'_, Result<Outlook, Failure>> {
         Box::pin(async {
             self.sim.sure_step().await;
+            while self.keepers_arrive() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
             Ok(self.outlook())
         })
     }
