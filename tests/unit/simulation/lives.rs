@@ -38,7 +38,7 @@ pub fn run(seed: u64, planted: Option<Planted>, traced: bool) -> Outcome {
     let journal = SimJournal::new(sim.clone());
     let world = Everything { sim: sim.clone(), journal };
     world.begin();
-    let lives = 1 + sim.lock().rng.below(3);
+    let lives = 1 + sim.lock().rng.below(2);
     for _life in 0..lives {
         world.live();
         if sim.lock().broken.is_some() {
@@ -339,7 +339,7 @@ impl Living {
     async fn work(&self) {
         let caller = Caller { sim: self.sim.clone(), registry: self.registry.clone() };
         let mut asked = JoinSet::new();
-        let times = 8 + self.sim.lock().rng.below(14);
+        let times = 6 + self.sim.lock().rng.below(12);
         for _time in 0..times {
             let (what, ms) = {
                 let mut state = self.sim.lock();
