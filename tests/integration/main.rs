@@ -34,6 +34,7 @@ mod e2e_liveness;
 mod e2e_machine_stop;
 mod e2e_nested;
 mod e2e_phases;
+mod e2e_recovery;
 mod e2e_restore;
 mod e2e_revive;
 mod e2e_safe_mode;

@@ -33,6 +33,7 @@ mod pty_screen;
 mod recovery_judge;
 mod recovery_memory;
 mod recovery_orphan;
+mod recovery_plan;
 mod simulation;
 mod task_room;
 mod task_stale;
