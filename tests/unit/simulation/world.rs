@@ -199,7 +199,7 @@ fn identity_of(task: &Task, launch: &Launch) -> Identity {
 enum Seen {
     Exited(Exit),
     Lives,
-    KeeperGone(Identity),
+    KeeperGone(Box<Identity>),
 }
 
 fn look(state: &State, task: &Task) -> Seen {
@@ -209,7 +209,7 @@ fn look(state: &State, task: &Task) -> Seen {
     }
     match task.identity.clone() {
         Some(identity) if machine.keeper_alive(&identity) => Seen::Lives,
-        Some(identity) => Seen::KeeperGone(identity),
+        Some(identity) => Seen::KeeperGone(Box::new(identity)),
         None => Seen::Lives,
     }
 }
