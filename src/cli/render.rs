@@ -302,7 +302,7 @@ pub fn orphan(orphan: &OrphanView, now: Timestamp) -> Vec<String> {
 
 /// One repair.
 pub fn repair(repair: &RepairView, dry_run: bool) -> String {
-    let what = clean(&repair.action);
+    let what = clean(&repair.action).replace('_', " ");
     let subject = clean(&repair.subject);
     let reason = clean(&repair.reason);
     match (&repair.error, repair.done || dry_run) {

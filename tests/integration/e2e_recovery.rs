@@ -27,7 +27,8 @@ fn a_tree_that_was_replaced_closes_its_lane_and_its_place_is_left_alone() {
     until("it is closed", || scene.json(&["show", &lane.id])["lane"]["state"] == "closed");
     assert_eq!(fs::read_to_string(lane.path.join("theirs")).expect("reads"), "theirs\n");
     assert_eq!(scene.git(&["rev-parse", "lanes/a"]), tip, "it is not merged, so it stays");
-    assert!(scene.ok(&["show", &lane.id]).contains("left alone"));
+    let shown = scene.lanes(&["show", &lane.id]);
+    assert!(shown.stderr.contains("left alone"), "{shown:?}");
     until("it is saved", || scene.json(&["reconcile", "--dry-run"])["repairs"] == json!([]));
     assert!(scene.inventory().admin.is_empty());
 }

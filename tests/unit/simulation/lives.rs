@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use super::check;
 use super::git::{Admin, Folder, Head, Spot, Whose, intent};
 use super::journal::SimJournal;
-use super::requests::{Caller, WORKSPACE, meanwhile, order};
+use super::meanwhile::meanwhile;
+use super::requests::{Caller, WORKSPACE, order};
 use super::sim::{Counts, OTHER_HOME, Planted, ROOT, Sim};
 use super::world::Life;
 

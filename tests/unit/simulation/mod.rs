@@ -4,13 +4,16 @@
 //! `LANES_SEED=n` replays one seed and prints what happened, `LANES_SEEDS=n` runs so many.
 
 mod check;
-mod effects;
 mod git;
 mod journal;
 mod lives;
 mod machine;
+mod making;
+mod meanwhile;
 mod outside;
 mod requests;
+mod restoring;
+mod retiring;
 mod rng;
 mod sim;
 mod world;
