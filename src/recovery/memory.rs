@@ -13,6 +13,10 @@ const VERSION: u32 = 1;
 /// More things than this are not remembered; those that were seen first stay.
 const MOST: usize = 10_000;
 
+/// What was suggested and is not seen is remembered so long: it may only have been out of sight, as while its
+/// lane is being ended, and is not suggested a second time then.
+const OUT_OF_SIGHT: Duration = Duration::from_secs(60 * 60);
+
 /// What is remembered; lies in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -38,6 +42,9 @@ pub struct Remembered {
     /// When it was dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Timestamp>,
+    /// Since when it is not seen any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_since: Option<Timestamp>,
 }
 
 /// The numbers that the watchdog goes by.
@@ -76,7 +83,8 @@ impl Memory {
 
     /// True when a thing is a suggestion now.
     pub fn suggests(&self, id: &str, now: Timestamp) -> bool {
-        self.things.get(id).is_some_and(|thing| thing.told && !thing.is_declined(now))
+        let thing = self.things.get(id).filter(|thing| thing.unseen_since.is_none());
+        thing.is_some_and(|thing| thing.told && !thing.is_declined(now))
     }
 
     /// Takes in what a look has seen.
@@ -104,6 +112,7 @@ impl Memory {
             }
             // It was dealt with, and is there all the same.
             thing.confirmed = None;
+            thing.unseen_since = None;
             if is_new || thing.first.age(now) < rules.settle {
                 told.unsettled |= !thing.told && !thing.is_declined(now);
             } else if !thing.told && !thing.is_declined(now) {
@@ -122,12 +131,13 @@ impl Memory {
             if there.contains(id) {
                 return true;
             }
-            let dealt_with = thing.confirmed.is_some_and(|at| at.age(now) < rules.cooldown);
-            let stays = dealt_with || thing.is_declined(now);
-            if !stays && thing.told && thing.confirmed.is_none() {
+            let is_new = thing.unseen_since.is_none();
+            let since = *thing.unseen_since.get_or_insert(now);
+            if is_new && thing.told && thing.confirmed.is_none() {
                 gone.push(id.clone());
             }
-            stays
+            let dealt_with = thing.confirmed.is_some_and(|at| at.age(now) < rules.cooldown);
+            dealt_with || thing.is_declined(now) || (thing.told && since.age(now) < OUT_OF_SIGHT)
         });
     }
 
@@ -154,7 +164,7 @@ impl Memory {
 
 impl Remembered {
     const fn at(now: Timestamp) -> Self {
-        Self { first: now, told: false, declined_until: None, confirmed: None }
+        Self { first: now, told: false, declined_until: None, confirmed: None, unseen_since: None }
     }
 
     /// True while it is put off.

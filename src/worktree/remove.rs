@@ -67,6 +67,7 @@ pub fn remove_tree(path: &Path, expect: Option<(u64, u64)>) -> Result<Removed, W
     }
     let top = match open_folder(above.as_fd(), &name) {
         Ok(top) => top,
+        Err(Errno::NOENT) => return Ok(Removed::default()),
         Err(Errno::XDEV) => {
             return Err(WorktreeError::NotOurs {
                 path: path.into(),
@@ -182,8 +183,11 @@ impl Work<'_> {
         self.note(trail.iter().chain([name]), error, foreign);
     }
 
-    /// Records a folder that could not be opened or listed.
+    /// Records a folder that could not be opened or listed; one that somebody else has removed is gone.
     fn keep(&mut self, folder: BorrowedFd<'_>, trail: &[CString], error: Errno) {
+        if error == Errno::NOENT {
+            return;
+        }
         let owner = match trail.last() {
             Some(name) => rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok(),
             None => rustix::fs::fstat(folder).ok(),

@@ -95,3 +95,23 @@ fn a_mount_is_not_entered() {
     assert!(outside.join("kept").exists() && !tree.join("f").exists());
     remove_tree(&tree, None).expect("now it goes");
 }
+
+#[test]
+fn two_who_remove_the_same_tree_at_once_are_both_done() {
+    for _time in 0..20 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let top = dir.path().join("top");
+        for n in 0..40 {
+            let folder = top.join(format!("{n}/a/b"));
+            std::fs::create_dir_all(&folder).expect("makes");
+            std::fs::write(folder.join("file"), "x").expect("writes");
+        }
+        std::thread::scope(|threads| {
+            let both = [0, 1].map(|_| threads.spawn(|| remove_tree(&top, None)));
+            for one in both {
+                one.join().expect("no panic").expect("removed, by one of the two");
+            }
+        });
+        assert!(!top.exists());
+    }
+}

@@ -57,6 +57,19 @@ fn a_suggestion_whose_thing_is_gone_disappears() {
     let told = memory.look(&[], at(120), RULES);
     assert_eq!(told.gone, [one[0].id()]);
     assert!(!told.memory.suggests(&one[0].id(), at(120)));
+    assert_eq!(told.memory.look(&[], at(180), RULES).gone, Vec::<String>::new(), "said once");
+}
+
+#[test]
+fn what_was_out_of_sight_for_a_while_is_not_told_again() {
+    let (one, mut memory) = ([rest(1, 0)], Memory::default());
+    assert_eq!(
+        looks(&mut memory, &[(0, &one), (60, &one), (120, &[]), (180, &[]), (240, &one)]),
+        [0, 1, 0, 0, 0]
+    );
+    assert!(memory.suggests(&one[0].id(), at(240)));
+    looks(&mut memory, &[(300, &[]), (300 + 3_600, &[])]);
+    assert!(memory.things.is_empty(), "an hour later nobody knows it");
 }
 
 #[test]
