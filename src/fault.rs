@@ -100,6 +100,7 @@ pub const POINTS: &[&str] = &[
     "task.asked",
     "task.begin",
     "task.end",
+    "task.found",
     "task.started",
     "undo.admin",
     "undo.begin",

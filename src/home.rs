@@ -67,9 +67,14 @@ impl Home {
         self.lane_logs(lane).join(task.text().as_str())
     }
 
+    /// The folder of all recorded output.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     /// The folder of a lane's recorded output.
     pub fn lane_logs(&self, lane: LaneId) -> PathBuf {
-        self.path.join("logs").join(lane.text().as_str())
+        self.logs().join(lane.text().as_str())
     }
 
     /// Writes a workspace down beside the store.

@@ -11,10 +11,23 @@ use crate::bus::Context;
 use crate::clock::{self, Timestamp};
 use crate::failure::{Code, Failure};
 use crate::ids::LaneId;
+use crate::lanes::lane::Lane;
+use crate::lanes::table::State;
 use crate::lanes::workspace::Workspace;
 use crate::raw::Raw;
 use crate::worktree::trash::Leftover;
-use crate::worktree::{Saved, TrashEntry, layout, trash};
+use crate::worktree::{self, Saved, TrashEntry, layout, trash};
+
+/// True when what is not in the trash of this root is nowhere: not on a disk that is not mounted now.
+fn can_tell(workspace: &Workspace, root: &Path) -> bool {
+    let beside = workspace.repo.main_tree.as_deref().and_then(Path::parent);
+    let there = root.is_dir() || (beside.is_some() && root.parent() == beside);
+    let readable = match std::fs::read_dir(root.join(trash::TRASH_DIR)) {
+        Ok(_entries) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    there && readable
+}
 
 /// Entries to be freed, by the folder of trees that they are in.
 type Due = BTreeMap<PathBuf, Vec<LaneId>>;
@@ -83,6 +96,7 @@ impl Owner {
         }
         let _emptying = self.watch.emptying();
         let emptied = self.live.empty_trash(&workspace.repo, &due).await?;
+        self.forget_emptied(&workspace).await?;
         views.retain(|view| emptied.lanes.contains(&view.id));
         leftovers.retain(|view| view.id.is_some_and(|id| emptied.lanes.contains(&id)));
         let mut reply = reply(views, leftovers);
@@ -130,6 +144,42 @@ impl Owner {
             entries
         })
         .await
+    }
+
+    /// Removes the recorded output of lanes that were retired and are neither in the trash nor brought back: what
+    /// an emptying that was cut off did not come to.
+    async fn forget_emptied(&self, workspace: &Workspace) -> Result<(), Failure> {
+        let logged = self.live.logged();
+        if logged.is_empty() {
+            return Ok(());
+        }
+        // Twice: a lane that is brought back just now is in the first list, one that is retired in the second.
+        let mut kept = self.in_trash(workspace).await?;
+        let records: BTreeMap<LaneId, Lane> =
+            self.records().await?.into_iter().map(|lane| (lane.id, lane)).collect();
+        kept.extend(self.in_trash(workspace).await?);
+        kept.extend(records.values().filter(|lane| lane.state() != State::Closed).map(|lane| lane.id));
+        for id in kept.clone() {
+            let mut next = records.get(&id).and_then(|lane| lane.restored_from);
+            while let Some(id) = next.filter(|id| kept.insert(*id)) {
+                next = records.get(&id).and_then(|lane| lane.restored_from);
+            }
+        }
+        for id in logged.difference(&kept) {
+            let ours = records.get(id).filter(|lane| lane.workspace_id() == workspace.id);
+            if ours.is_some_and(|lane| lane.tree.is_some() && can_tell(workspace, lane.order.root.as_path()))
+            {
+                self.live.forget_logs(*id).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lanes that the trash of a workspace has something of, readable or not.
+    async fn in_trash(&self, workspace: &Workspace) -> Result<BTreeSet<LaneId>, Failure> {
+        let entries = self.trash_of(workspace).await?.into_iter().map(|entry| entry.order.lane_id);
+        let leftovers = self.leftovers_of(workspace).await?.into_iter().filter_map(|view| view.id);
+        Ok(entries.chain(leftovers).collect())
     }
 
     async fn leftovers_of(&self, workspace: &Workspace) -> Result<Vec<LeftoverView>, Failure> {
@@ -220,6 +270,13 @@ impl Owner {
         for entry in waiting {
             self.live.save_later(entry);
         }
+        let mut due = due;
+        for root in self.roots_of(workspace).await? {
+            if worktree::is_half_emptied(&root)? {
+                due.entry(root).or_default();
+            }
+        }
+        self.forget_emptied(workspace).await?;
         if due.is_empty() {
             return Ok(());
         }

@@ -118,7 +118,12 @@ impl Inner {
         };
         fault::pass("keeper.spawned");
         let result = match tokio::time::timeout(START_DEADLINE, talk(&mut child, &spec)).await {
-            Ok(result) => result,
+            // It said so itself, and has left nothing.
+            Ok(result @ (Ok(_) | Err(TaskError::Start(_)))) => result,
+            Ok(Err(error)) => {
+                end(&mut child, &spec).await;
+                Err(error)
+            }
             Err(_elapsed) => {
                 end(&mut child, &spec).await;
                 Err(TaskError::StartTimeout { task: spec.id, after: START_DEADLINE })
@@ -240,6 +245,10 @@ async fn end(child: &mut Child, spec: &Spec) {
 
 /// Waits for this child, by its pidfd: no signal handler, no other child.
 async fn wait(child: &mut Child) {
+    // Its number may be another's once it was waited for.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     if let Some(process) = pidfd::open(child.id()) {
         let _asked_below = pidfd::ended(process).await;
     }

@@ -12,6 +12,7 @@
 mod end;
 mod error;
 mod follow;
+mod found;
 mod glance;
 mod identity;
 mod launch;
@@ -32,6 +33,7 @@ pub use crate::keeper::{Chunk, LogReader, Piece};
 pub use end::{EndedTask, end};
 pub use error::TaskError;
 pub use follow::{Follow, follow};
+pub use found::{Sought, found};
 pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail};
 pub use identity::{alive, find_identity, is_kept, kept_by, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};

@@ -160,6 +160,15 @@ impl GitOutput {
         String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
     }
 
+    /// The output of a question that git answers with code 1 when there is no such thing. Every other code is
+    /// an error: git that could not look has not said that there is nothing.
+    ///
+    /// # Errors
+    /// `RunGit` with the end of standard error.
+    pub fn found(self, label: &str) -> Result<Option<Self>, WorktreeError> {
+        if self.code == Some(1) { Ok(None) } else { self.success(label).map(Some) }
+    }
+
     /// The same output when the code is 0, else the error that says what git said.
     ///
     /// # Errors

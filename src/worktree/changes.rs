@@ -126,8 +126,8 @@ async fn commit(git: &Git, place: &Place, rev: &str) -> Result<Option<String>, W
 
 async fn object(git: &Git, place: &Place, rev: &str) -> Result<Option<String>, WorktreeError> {
     let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", rev];
-    let output = git.run(git.command(Mode::Look, place, args), git.timeout()).await?;
-    Ok(Some(output.text()).filter(|text| output.ok() && is_oid(text)))
+    let found = git.run(git.command(Mode::Look, place, args), git.timeout()).await?.found("git rev-parse")?;
+    Ok(found.map(|found| found.text()).filter(|text| is_oid(text)))
 }
 
 fn empty_tree(repo: &Repository) -> &'static str {

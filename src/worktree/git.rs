@@ -202,10 +202,8 @@ impl Git {
         let args = ["config", "--includes", "-z", "--name-only", "--get-regexp", pattern];
         let command = self.command(Mode::Look, place, args);
         let label = command.label.clone();
-        let output = self.run(command, self.inner.timeout).await?;
-        // 1: no such key.
-        let output = if output.code == Some(1) { output } else { output.success(&label)? };
-        let names = driver_names(&output.stdout);
+        let keys = self.run(command, self.inner.timeout).await?.found(&label)?;
+        let names = driver_names(&keys.map_or_else(Vec::new, |keys| keys.stdout));
         if names.len() > MAX_FILTERS {
             return Err(WorktreeError::ReadGit { command: label, what: "it defines more than 256 filters" });
         }

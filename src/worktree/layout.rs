@@ -165,14 +165,18 @@ pub fn hand_over(root: &Path, from: &Path, to: &Path) -> Result<(), WorktreeErro
     Ok(())
 }
 
+/// True when the root of a repository is there, with nothing but our own files in it.
+pub(super) fn is_empty(root: &Path) -> bool {
+    fs::read_dir(root).is_ok_and(|entries| {
+        entries.flatten().all(|entry| [MARKER, RESERVE].iter().any(|own| entry.file_name() == *own))
+    })
+}
+
 /// Takes the root of a repository away when nothing but our marker is in it. It is made again when needed.
 pub(super) fn release(repo: &Repository, root: &Path) {
     let marker = root.join(MARKER);
-    let ours = is_root_of(root, &repo.common_dir);
-    let Ok(entries) = fs::read_dir(root) else { return };
-    let only_ours =
-        entries.flatten().all(|entry| [MARKER, RESERVE].iter().any(|own| entry.file_name() == *own));
-    if !ours || !only_ours || fs::remove_file(&marker).is_err() {
+    crate::files::sweep(&marker);
+    if !is_root_of(root, &repo.common_dir) || !is_empty(root) || fs::remove_file(&marker).is_err() {
         return;
     }
     let _was_there = reserve::release(root);
@@ -182,7 +186,21 @@ pub(super) fn release(repo: &Repository, root: &Path) {
     }
 }
 
+/// So often a root is made again that somebody else has released in the middle of it.
+const TRIES: u32 = 16;
+
 fn make(repo: &Repository, path: &Path, choice: Choice) -> Result<Root, WorktreeError> {
+    let released = |error: &WorktreeError| matches!(error, WorktreeError::File { source, .. } if source.kind() == io::ErrorKind::NotFound);
+    for _try in 1..TRIES {
+        match make_once(repo, path, choice) {
+            Err(error) if released(&error) => {}
+            made => return made,
+        }
+    }
+    make_once(repo, path, choice)
+}
+
+fn make_once(repo: &Repository, path: &Path, choice: Choice) -> Result<Root, WorktreeError> {
     let made = match fs::symlink_metadata(path) {
         Ok(_there) => false,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

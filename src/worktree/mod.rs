@@ -68,7 +68,7 @@ pub use remove::{Removed, remove_tree};
 pub use resolve::{check_branch, resolve_base};
 pub use restore::{RestoreStep, bring_back, bring_back_until, restoring_as, roll_back};
 pub use token::{begun_trees, found_tree, is_of, lock_reason, owned_trees, read_token, write_token};
-pub use trash_empty::{Emptied, empty, is_unswept, sweep};
+pub use trash_empty::{Emptied, empty, is_half_emptied, is_unswept, sweep};
 pub use trash_retire::{RetireStep, foretell, retire, retire_until};
 pub use undo::{half_undone, undo};
 pub use whereabouts::{Whereabouts, is_worked_in, whereabouts};

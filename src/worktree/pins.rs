@@ -215,7 +215,14 @@ async fn reached(
         input.push_str(&format!("^{head}\n"));
     }
     let command = plain(git, Mode::Look, &Place::repository(repo), &["rev-list", "--parents", "--stdin"]);
-    git.run(command.stdin(input.into_bytes()), git.timeout()).await
+    twice(git, command.stdin(input.into_bytes())).await
+}
+
+/// Asks again what git refuses: what follows from a refusal is that something is not held, and git that was short
+/// of memory or descriptors for a moment refuses with the same code as one that finds damage.
+async fn twice(git: &Git, command: GitCommand) -> Result<GitOutput, WorktreeError> {
+    let first = git.run(command.clone(), git.timeout()).await?;
+    if first.ok() { Ok(first) } else { git.run(command, git.timeout()).await }
 }
 
 /// Ids of staged content that the tree of HEAD does not hold. An index that git cannot read is kept as a
@@ -245,12 +252,12 @@ async fn staged_ids(
         "--end-of-options",
         &against,
     ];
-    let changed = git.run(plain(git, Mode::Look, &place, &args), git.timeout()).await?;
+    let changed = twice(git, plain(git, Mode::Look, &place, &args)).await?;
     // Whatever is unmerged is said there, too, by a status of its own.
     let unmerged = match changed.ok() && has_unmerged(&changed.stdout) {
         true => {
             let list = ["ls-files", "-z", "--unmerged"];
-            Some(git.run(plain(git, Mode::Look, &place, &list), git.timeout()).await?)
+            Some(twice(git, plain(git, Mode::Look, &place, &list)).await?)
         }
         false => None,
     };
@@ -263,9 +270,7 @@ async fn staged_ids(
         parse_stages(&unmerged.stdout, &mut found);
     }
     if bytes.windows(4).any(|four| four == b"REUC") {
-        let undo = git
-            .run(plain(git, Mode::Look, &place, &["ls-files", "-z", "--resolve-undo"]), git.timeout())
-            .await?;
+        let undo = twice(git, plain(git, Mode::Look, &place, &["ls-files", "-z", "--resolve-undo"])).await?;
         parse_stages(&undo.stdout, &mut found);
     }
     Ok(found)
@@ -307,7 +312,7 @@ async fn reftable_ids(
     for name in logs.text().lines().filter(|name| is_own(name)) {
         let args = ["reflog", "show", "--format=%H", "--end-of-options", name];
         // A log with a broken entry is read as far as it goes.
-        let log = git.run(plain(git, Mode::Look, &place, &args), git.timeout()).await?;
+        let log = twice(git, plain(git, Mode::Look, &place, &args)).await?;
         scan_ids(&log.stdout, repo.oid_len, found);
     }
     Ok(())

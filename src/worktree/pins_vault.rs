@@ -202,8 +202,8 @@ async fn head_of(git: &Git, admin: &Path) -> Result<Option<String>, WorktreeErro
         &Place::git_dir(admin),
         &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"],
     );
-    let output = git.run(command, git.timeout()).await?;
-    Ok(output.ok().then(|| output.text()))
+    let head = git.run(command, git.timeout()).await?.found("git rev-parse")?;
+    Ok(head.map(|head| head.text()))
 }
 
 async fn move_head(git: &Git, admin: &Path, to: &str, from: Option<&str>) -> Result<(), WorktreeError> {

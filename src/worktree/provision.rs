@@ -172,7 +172,7 @@ async fn check_branch_is_free(git: &Git, repo: &Repository, order: &Order) -> Re
     let full = format!("refs/heads/{}", order.branch.name);
     let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", full.as_str()];
     let output = git.run(git.command(Mode::Look, &Place::repository(repo), args), git.timeout()).await?;
-    if output.ok() { Err(branch_exists(order)) } else { Ok(()) }
+    if output.found("git rev-parse")?.is_some() { Err(branch_exists(order)) } else { Ok(()) }
 }
 
 fn branch_exists(order: &Order) -> WorktreeError {
@@ -397,10 +397,10 @@ async fn hooks_path(git: &Git, repo: &Repository) -> Result<Option<(String, Path
     let args = ["config", "--includes", "--show-scope", "--type=path", "-z", "--get-all", "core.hooksPath"];
     // Our own setting for every call would be the one that counts.
     let command = git.command(Mode::Look, &Place::repository(repo), args).with_hooks();
-    let output = git.run(command, git.timeout()).await?;
+    let Some(output) = git.run(command, git.timeout()).await?.found("git config")? else { return Ok(None) };
     let fields: Vec<_> = output.stdout.split(|byte| *byte == 0).collect();
     let last = fields.chunks_exact(2).next_back();
-    Ok(last.filter(|_| output.ok()).map(|pair| {
+    Ok(last.map(|pair| {
         let scope = String::from_utf8_lossy(pair[0]).into_owned();
         (scope, PathBuf::from(std::ffi::OsStr::from_bytes(pair[1])))
     }))

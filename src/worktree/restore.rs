@@ -249,10 +249,12 @@ fn usable(spot: &Spot) -> Result<TrashEntry, WorktreeError> {
 /// the next `empty` tries again.
 pub(super) fn forget(spot: &Spot) -> Result<Option<String>, WorktreeError> {
     let gone = gone_name(spot);
-    std::fs::rename(&spot.dir, &gone)
-        .and_then(|()| trash::sync_parent(&spot.dir))
-        .map_err(|error| WorktreeError::file("remove", &spot.dir, error))?;
-    fault::at("forget.taken")?;
+    std::fs::rename(&spot.dir, &gone).map_err(|error| WorktreeError::file("remove", &spot.dir, error))?;
+    // It is done now: whoever calls may not take anything back that only the entry could bring again.
+    if let Err(error) = trash::sync_parent(&spot.dir) {
+        tracing::warn!(entry = %spot.dir.display(), %error, "after a power cut it may be in the trash again");
+    }
+    fault::pass("forget.taken");
     let left = remove_tree(&gone, None).err().map(|error| error.with_hint());
     tidy(&spot.dir);
     Ok(left)

@@ -1,7 +1,7 @@
 //! Decides what a restored tree's HEAD is, and makes its branches again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{WorktreeError, quoted};
 use super::git::{Git, Mode, Place};
@@ -147,8 +147,12 @@ pub(super) async fn create(
     Ok(())
 }
 
+fn log_of(repo: &Repository, branch: &str) -> PathBuf {
+    repo.common_dir.join("logs/refs/heads").join(branch)
+}
+
 fn put_reflog(repo: &Repository, spot: &Spot, branch: &str) -> Result<(), WorktreeError> {
-    let log = repo.common_dir.join("logs/refs/heads").join(branch);
+    let log = log_of(repo, branch);
     let Ok(bytes) = read_small(&reflog_copy(spot), 128 << 20) else { return Ok(()) };
     if !is_there(&log)? {
         return Ok(());
@@ -174,11 +178,16 @@ pub(super) async fn fresh_index(git: &Git, entry: &TrashEntry, admin: &Path) -> 
 
 /// Takes the branches away again that were made, if they are still where they were put.
 pub(super) async fn withdraw(git: &Git, repo: &Repository, intent: &Restoring) -> Result<(), WorktreeError> {
+    let place = Place::repository(repo);
     for (branch, tip) in &intent.branch {
         let full = format!("refs/heads/{branch}");
         let args = ["update-ref", "--no-deref", "-d", full.as_str(), tip.as_str()];
-        let _not_there =
-            git.run(plain(git, Mode::Write, &Place::repository(repo), &args), git.timeout()).await?;
+        let deleted = git.run(plain(git, Mode::Write, &place, &args), git.timeout()).await?;
+        if !deleted.ok() && commit_of(git, &place, &full).await?.as_ref() == Some(tip) {
+            return deleted.success("git update-ref").map(|_never| ());
+        }
+        let log = trash::sibling_of(&log_of(repo, branch));
+        trash::remove_file_if_there(&log).map_err(|error| WorktreeError::file("remove", log, error))?;
     }
     Ok(())
 }

@@ -258,9 +258,7 @@ pub(super) fn write_record<T: Serialize>(path: &Path, value: &T) -> Result<(), W
 
 /// Writes beside the target, syncs, swaps it in, syncs the folder.
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut sibling = path.as_os_str().to_owned();
-    sibling.push(".new");
-    let sibling = PathBuf::from(sibling);
+    let sibling = sibling_of(path);
     remove_file_if_there(&sibling)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&sibling)?;
     file.write_all(bytes)?;
@@ -268,6 +266,13 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fault::at("record.write")?;
     std::fs::rename(&sibling, path)?;
     sync_parent(path)
+}
+
+/// Where [`write_synced`] writes first.
+pub(super) fn sibling_of(path: &Path) -> PathBuf {
+    let mut sibling = path.as_os_str().to_owned();
+    sibling.push(".new");
+    sibling.into()
 }
 
 /// Reads a regular file that is not a link and not larger than `limit`.

@@ -6,7 +6,7 @@ use super::error::WorktreeError;
 use super::git::Git;
 use super::layout;
 use super::model::Repository;
-use super::pins_vault;
+use super::pins_vault::{self, VAULT_DIR};
 use super::remove::remove_tree;
 use super::restore::{forget, tidy};
 use super::trash::{self, GONE_PREFIX, Spot, TRASH_DIR, is_there};
@@ -83,6 +83,23 @@ pub async fn empty(
 pub fn is_unswept(root: &Path) -> bool {
     let entries = std::fs::read_dir(root.join(TRASH_DIR)).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(GONE_PREFIX))
+}
+
+/// True when a call of [`empty`] was cut off: something is out of the trash and not freed, or the last entry is
+/// gone, no tree is there, and the vault or the root still is. Another call, if only without ids, goes on.
+///
+/// # Errors
+/// `File` when the folder cannot be read.
+pub fn is_half_emptied(root: &Path) -> Result<bool, WorktreeError> {
+    let entries = match std::fs::read_dir(root.join(TRASH_DIR)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(is_there(&root.join(VAULT_DIR))? || layout::is_empty(root));
+        }
+        Err(error) => return Err(WorktreeError::file("list", root.join(TRASH_DIR), error)),
+    };
+    drop(entries);
+    Ok(is_unswept(root))
 }
 
 /// Removes what earlier calls took out of the trash but did not come to free: for recovery at start; [`empty`]

@@ -225,9 +225,9 @@ fn mounted(repo: &Repository, order: &Order, tree: &Tree) -> Result<Option<Strin
 pub(super) async fn commit_of(git: &Git, place: &Place, rev: &str) -> Result<Option<String>, WorktreeError> {
     let rev = format!("{rev}^{{commit}}");
     let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", rev.as_str()];
-    let output = git.run(plain(git, Mode::Look, place, &args), git.timeout()).await?;
+    let found = git.run(plain(git, Mode::Look, place, &args), git.timeout()).await?.found("git rev-parse")?;
     // git before 2.30 prints the option that ends options, too.
-    Ok(output.ok().then(|| output.text().lines().last().unwrap_or_default().to_owned()))
+    Ok(found.map(|found| found.text().lines().last().unwrap_or_default().to_owned()))
 }
 
 pub(super) async fn branch_of(
@@ -239,11 +239,8 @@ pub(super) async fn branch_of(
         return Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)));
     }
     let symbolic = plain(git, Mode::Look, &Place::git_dir(admin), &["symbolic-ref", "--quiet", "HEAD"]);
-    let output = git.run(symbolic, git.timeout()).await?;
-    Ok(output
-        .ok()
-        .then(|| output.text())
-        .and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+    let target = git.run(symbolic, git.timeout()).await?.found("git symbolic-ref")?;
+    Ok(target.and_then(|target| target.text().strip_prefix("refs/heads/").map(str::to_owned)))
 }
 
 struct Retiring<'a> {

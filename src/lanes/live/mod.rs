@@ -14,7 +14,7 @@ mod start;
 mod tree;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ use crate::failure::{Code, Failure};
 use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
-use crate::task::{self, Launcher, Link, Recipe};
+use crate::task::{self, Launcher, Link, Recipe, Sought};
 use crate::worktree::{self, Changes, Emptied, Order, Repository, Saved, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
@@ -206,6 +206,17 @@ impl Live {
         Ok(())
     }
 
+    /// Removes the recorded output of lanes whose trash was emptied by a call that was cut off.
+    pub async fn forget_logs(&self, lane: LaneId) {
+        self.shared.forget_logs(lane).await;
+    }
+
+    /// The lanes of which there is recorded output.
+    pub fn logged(&self) -> BTreeSet<LaneId> {
+        let folder = std::fs::read_dir(self.shared.home.logs()).into_iter().flatten().flatten();
+        folder.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Has a retired tree saved in the background.
     pub fn save_later(&self, entry: TrashEntry) {
         self.shared.save_later(entry);
@@ -254,7 +265,16 @@ impl World for Live {
     }
 
     fn adopt(&self, task: Task) -> BoxFuture<'static, Option<Identity>> {
-        Box::pin(async move { task::find_identity(task.run_dir.as_path(), task.id).await })
+        Box::pin(async move {
+            let sought = Sought {
+                id: task.id,
+                lane_id: task.lane_id,
+                workspace_id: task.workspace_id,
+                secret: &task.secret,
+                run_dir: task.run_dir.as_path(),
+            };
+            task::found(&sought).await
+        })
     }
 
     fn start(&self, lane: Lane, task: Task, launch: Launch) -> BoxFuture<'static, Result<Identity, Failure>> {
