@@ -3,6 +3,8 @@
 pub mod attached;
 pub mod doctor;
 pub mod e2e;
+pub mod fault;
+pub mod fault_case;
 pub mod git;
 pub mod leftovers;
 pub mod server;
