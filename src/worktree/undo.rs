@@ -20,6 +20,8 @@ use crate::ids::LaneId;
 
 /// How often processes that a crashed provisioning left are looked for and killed; one may just fork.
 const KILL_ROUNDS: u32 = 100;
+/// The pauses before what failed is tried again: a busy lock, a disk that is full for a moment.
+const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
 /// The pause between such rounds.
 const KILL_PAUSE: Duration = Duration::from_millis(10);
 
@@ -28,10 +30,26 @@ const KILL_PAUSE: Duration = Duration::from_millis(10);
 /// it. Idempotent; what is not provably of
 /// this order is not touched.
 ///
+/// What fails is tried again a few times: whoever asks forgets the order afterwards, and what is left then is
+/// left for good.
+///
 /// # Errors
 /// `RemoveTree`, `File`, `Lock`, those of git. It may be repeated.
 pub async fn undo(git: &Git, repo: &Repository, order: &Order) -> Result<(), WorktreeError> {
     end_processes(order).await;
+    for pause in PAUSES {
+        match undo_once(git, repo, order).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(lane = %order.lane_id, %error, "could not undo a provisioning, trying again");
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+    undo_once(git, repo, order).await
+}
+
+async fn undo_once(git: &Git, repo: &Repository, order: &Order) -> Result<(), WorktreeError> {
     let (repo_, order_) = (repo.clone(), order.clone());
     let held =
         WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &format!("undo of {}", order.name)).await?;

@@ -65,7 +65,7 @@ const OFTEN: [&str; 9] = [
     "store.committed",
 ];
 /// Of those, one in so many; `LANES_FAULT_EVERY=1` tries all.
-const EVERY: usize = 5;
+const EVERY: usize = 6;
 const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EMFILE", "EACCES"];
 
 impl Fault {
@@ -94,47 +94,53 @@ impl Drop for Named {
 /// # Panics
 /// After all of them, with those that did harm.
 pub fn everywhere(ground: &mut Ground, request: Request, wanted: impl Fn(&str) -> bool) {
+    let faults = faults(ground, request, wanted);
+    let cases: Vec<_> = faults.iter().map(|rule| (request, "", rule.as_str(), "")).collect();
+    all_of(ground, &cases);
+}
+
+/// What is asked for; faults that lead there and the one of the case; those of the start after it.
+pub type Case<'a> = (Request, &'a str, &'a str, &'a str);
+
+/// Goes through a table of cases.
+///
+/// # Panics
+/// After all of them, with those that did harm.
+pub fn all_of(ground: &mut Ground, cases: &[Case<'_>]) {
     let mut harmed = Vec::new();
-    for fault in faults(ground, request, wanted) {
-        let whole = AssertUnwindSafe(|| case(ground, request, "", &fault, ""));
+    for (request, first, rule, then) in cases {
+        let whole = AssertUnwindSafe(|| case(ground, *request, first, rule, then));
         if catch_unwind(whole).is_err() {
-            harmed.push(fault);
+            harmed.push((request, first, rule, then));
             ground.again();
         }
     }
-    assert!(harmed.is_empty(), "{request:?} is harmed by {harmed:#?}");
+    assert!(harmed.is_empty(), "harmed by {harmed:#?}");
 }
 
-/// The rules for every fail point that a request passes.
+/// The rules for every fail point that a request passes. Every one is met by `kill -9`; of what is passed again
+/// and again, and of errors, a part is enough for every run of the suite.
 fn faults(ground: &Ground, request: Request, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let all = std::env::var("LANES_FAULT_EVERY").is_ok_and(|every| every == "1");
     let mut rules = Vec::new();
     let mut number = 0;
     for (point, times) in dry_run(ground, request) {
         if !wanted(&point) {
             continue;
         }
-        let every: usize =
-            std::env::var("LANES_FAULT_EVERY").map_or(EVERY, |text| text.parse().expect("a number"));
-        let step = if OFTEN.contains(&point.as_str()) { every } else { 1 };
+        let (often, sure) = (OFTEN.contains(&point.as_str()), SURE.contains(&point.as_str()));
+        let step = if often && !all { EVERY } else { 1 };
         for nth in times.into_iter().step_by(step) {
-            let error = ERRORS[number % ERRORS.len()];
             number += 1;
-            let mut faults = vec![Fault::Kill];
-            if OFTEN.contains(&point.as_str())
-                && every > 1
-                && number % 2 == 0
-                && !SURE.contains(&point.as_str())
-            {
-                faults.clear();
+            let refused = !sure && (all || number % 2 == 0);
+            if all || !often || !refused {
+                rules.push(Fault::Kill.rule(&point, nth));
             }
-            if !SURE.contains(&point.as_str()) && (faults.is_empty() || step == 1) {
-                faults.push(if point == "git.run" && number % 3 > 0 {
-                    Fault::Exit(128)
-                } else {
-                    Fault::Error(error)
-                });
+            if refused {
+                let error = Fault::Error(ERRORS[number / 2 % ERRORS.len()]);
+                let fault = if point == "git.run" && number % 3 > 0 { Fault::Exit(128) } else { error };
+                rules.push(fault.rule(&point, nth));
             }
-            rules.extend(faults.into_iter().map(|fault| fault.rule(&point, nth)));
         }
     }
     rules
@@ -188,7 +194,8 @@ pub fn case(ground: &Ground, request: Request, first: &str, rule: &str, then: &s
     if !then.is_empty() {
         let ran = ground.start(then);
         ground.is_answered(&ran);
-        let _busy_with_repairs = ground.run(&["ls"], "");
+        // Repairs go on behind it.
+        until("the start has met the fault", || ground.has_passed(then));
         if then.contains("=kill") {
             until("the next daemon has met its end too", || ground.daemon().is_none());
         }
