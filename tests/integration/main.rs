@@ -43,6 +43,7 @@ mod e2e_sessions;
 mod e2e_store;
 mod e2e_two_runtimes;
 mod embed;
+mod fault_random;
 mod fault_recovery;
 mod fault_steps;
 mod keeper_crowd;

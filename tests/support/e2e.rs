@@ -253,6 +253,11 @@ impl Scene {
         made(&self.json(args)["lane"])
     }
 
+    /// An open lane.
+    pub fn made(&self, name: &str) -> Made {
+        made(&self.json(&["show", name])["lane"])
+    }
+
     /// Brings a lane back with `restore` and these words.
     pub fn restore(&self, args: &[&str]) -> Made {
         let mut all = vec!["restore"];

@@ -120,7 +120,13 @@ impl Ground {
 
     /// Makes a lane with work in it; the daemon runs afterwards.
     pub fn work(&self, name: &str, kind: Kind) -> Worked {
-        let made = self.scene.create(name);
+        self.scene.create(name);
+        self.fill(name, kind)
+    }
+
+    /// Works in a lane that was made.
+    pub fn fill(&self, name: &str, kind: Kind) -> Worked {
+        let made = self.scene.made(name);
         let git = |args: &[&str]| self.scene.git_in(&made.path, args);
         let mut commits = Vec::new();
         let mut commit = |text: &str| {
@@ -156,6 +162,11 @@ impl Ground {
         }
         let (tree, index) = self.state(&made.path);
         Worked { made, commits, tree, index }
+    }
+
+    /// Takes the lane as it is now for how it has to be.
+    pub fn look_again(&self, worked: &mut Worked) {
+        (worked.tree, worked.index) = self.state(&worked.made.path);
     }
 
     fn state(&self, path: &Path) -> (Picture, Vec<String>) {
@@ -289,14 +300,33 @@ impl Ground {
         self.scene.ok(&["cleanup", name]);
     }
 
+    /// True when a lane of this name can be brought back.
+    pub fn is_in_trash(&self, name: &str) -> bool {
+        let trash = self.scene.json(&["trash", "ls"])["trash"].clone();
+        trash.as_array().expect("a list").iter().any(|entry| entry["name"] == name)
+    }
+
+    /// Deletes the branch of a lane, if it is there.
+    pub fn drop_branch(&self, name: &str) {
+        let branch = format!("lanes/{name}");
+        let there = self.scene.try_git(&self.scene.repo(), &["rev-parse", "-q", "--verify", &branch]);
+        if there.code == Some(0) {
+            self.scene.git(&["branch", "-q", "-D", &branch]);
+        }
+    }
+
+    /// True for a keeper of this ground.
+    pub fn is_keeper(&self, pid: u32) -> bool {
+        let line = lanes::proc::command_line(pid);
+        let ours = |word: &Vec<u8>| word.starts_with(self.scene.path().as_os_str().as_encoded_bytes());
+        line.first().is_some_and(ours) && line.get(1).is_some_and(|word| word == b"keeper")
+    }
+
     /// Empties the trash and drops the lane's branch, and looks whether anything is left of any lane.
     #[track_caller]
     pub fn forget(&self, name: &str) {
         self.scene.ok(&["trash", "empty", "--yes"]);
-        let branch = format!("lanes/{name}");
-        if self.scene.inventory().branches.contains(&branch) {
-            self.scene.git(&["branch", "-q", "-D", &branch]);
-        }
+        self.drop_branch(name);
         self.stop();
         if !self.bare.is_empty() {
             let now = self.listing();
