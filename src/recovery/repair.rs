@@ -66,7 +66,7 @@ impl Recovery<'_> {
                     return Ok(());
                 }
                 let tree = self.tree_now(order).await;
-                self.outside.retire(order, &tree.unwrap_or_else(|| as_recorded(order, admin_id))).await
+                self.outside.retire(order, &tree.unwrap_or_else(|| Tree::unseen(order, admin_id))).await
             }
             Repair::FinishRetire(id) => match found.trash.iter().find(|entry| entry.order.lane_id == *id) {
                 Some(entry) => {
@@ -155,20 +155,6 @@ impl Recovery<'_> {
         let reservation = self.place(lane.workspace_id(), lane.name(), lane.id)?;
         let handle = self.registry.own(lane, reservation, Vec::new());
         handle.apply(Input::Adopted { tree, tasks }, context.clone()).await.map(drop)
-    }
-}
-
-/// The tree of an order whose folder is not known any more; only the admin entry is looked for.
-fn as_recorded(order: &Order, admin_id: &str) -> Tree {
-    Tree {
-        path: order.path.clone(),
-        admin_id: admin_id.to_owned(),
-        dev: 0,
-        ino: 0,
-        branch: order.branch.clone(),
-        backend: "adopted".to_owned(),
-        ms: 0,
-        notes: Vec::new(),
     }
 }
 

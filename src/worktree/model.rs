@@ -97,6 +97,22 @@ pub struct Tree {
     pub notes: Vec<String>,
 }
 
+impl Tree {
+    /// The tree of an order of which only the admin entry is known: no folder is ever taken for it.
+    pub fn unseen(order: &Order, admin_id: &str) -> Self {
+        Self {
+            path: order.path.clone(),
+            admin_id: admin_id.to_owned(),
+            dev: 0,
+            ino: 0,
+            branch: order.branch.clone(),
+            backend: "adopted".to_owned(),
+            ms: 0,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// What a lane has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Changes {

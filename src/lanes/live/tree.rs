@@ -88,7 +88,17 @@ impl Shared {
             worktree::roll_back(git, &repo, root.as_path(), from).await?;
             return Ok(None);
         }
-        Ok(Some(worktree::found_tree(&repo, &lane.order)?))
+        if let Ok(tree) = worktree::found_tree(&repo, &lane.order) {
+            return Ok(Some(tree));
+        }
+        // It had come to its end, and then something happened to the tree: what is left of it is kept.
+        let owned = worktree::owned_trees(&repo);
+        let carried = owned.into_iter().find(|(order, _admin, _path)| order.token == lane.order.token);
+        if let Some((order, admin_id, _path)) = carried {
+            let tree = Tree::unseen(&order, &admin_id);
+            self.save_later(worktree::retire(git, &repo, &order, &tree).await?);
+        }
+        Ok(None)
     }
 
     pub(super) async fn stop_and_undo(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {

@@ -10,7 +10,7 @@ use lanes::lanes::lane::{Lane, Lost, Stage, Task};
 use lanes::lanes::machine::Input;
 use lanes::lanes::table::State as LaneState;
 use lanes::lanes::{Launch, Retired, Tell, World};
-use lanes::worktree::{Changes, Saved, TrashEntry, Tree};
+use lanes::worktree::{Changes, Order, Saved, TrashEntry, Tree};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -146,10 +146,20 @@ impl Life {
             self.sim.roll_back(from).await?;
             return Ok(None);
         }
-        match self.sim.lock().git.found(&lane.order) {
-            Some(tree) => Ok(Some(tree)),
-            None => Err(Failure::new(Code::GitFailed, "neither the entry nor the tree is there")),
+        if let Some(tree) = self.sim.lock().git.found(&lane.order) {
+            return Ok(Some(tree));
         }
+        let carried = {
+            let state = self.sim.lock();
+            let of_lane = |order: &Order| order.token == lane.order.token;
+            let mut all = state.git.admins.iter();
+            all.find_map(|(id, admin)| Some((admin.order.clone().filter(of_lane)?, id.clone())))
+        };
+        if let Some((order, admin_id)) = carried {
+            let entry = self.sim.retire(&order, &Tree::unseen(&order, &admin_id)).await?;
+            self.save_later(entry.order.lane_id);
+        }
+        Ok(None)
     }
 
     /// The record must say that the lane is being ended, or made, when its tasks are.
