@@ -32,6 +32,9 @@ fn can_tell(workspace: &Workspace, root: &Path) -> bool {
 /// Entries to be freed, by the folder of trees that they are in.
 type Due = BTreeMap<PathBuf, Vec<LaneId>>;
 
+/// A tree that was retired longer ago and is not saved has had its turn.
+const FIRST_TURN: Duration = Duration::from_secs(60 * 60);
+
 impl Owner {
     /// `trash.list`.
     pub(super) async fn trash_list(&self, asked: At, _context: Context) -> Result<TrashReply, Failure> {
@@ -261,8 +264,11 @@ impl Owner {
             let is_due = |entry: &TrashEntry| ids.contains(&entry.order.lane_id);
             let (due, rest): (Vec<_>, Vec<_>) =
                 sized.into_iter().map(|(entry, _bytes)| entry).partition(is_due);
-            // What waits for its first turn is not among them: that one comes.
-            let begun = |entry: &TrashEntry| entry.stays.is_some() || entry.saved != Saved::Pending;
+            // What waits for its first turn is not among them, but for one that failed.
+            let begun = |entry: &TrashEntry| {
+                let failed = entry.at.age(clock::now()) > FIRST_TURN;
+                failed || entry.stays.is_some() || entry.saved != Saved::Pending
+            };
             let waits = |entry: &TrashEntry| begun(entry) && trash::is_unfinished(entry);
             (due_of(&due), rest.into_iter().filter(waits).collect::<Vec<_>>())
         })

@@ -21,6 +21,7 @@ use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Repository, Saved, TrashEntry};
 use super::pins::{answer, plain};
+use super::pins_copy;
 use super::pins_vault;
 use super::remove::remove_tree;
 use super::trash::{self, Spot, is_there};
@@ -90,7 +91,14 @@ pub async fn save_until(
     }
     fault::at("save.begin")?;
     if entry.saved == Saved::Pending {
-        let tracked = tracked_files(git, repo, entry.head.as_deref()).await?;
+        let tracked = match tracked_files(git, repo, entry.head.as_deref()).await {
+            // Somebody may have collected what the lane held.
+            Err(WorktreeError::RunGit { .. }) => {
+                let _was_missing = pins_copy::put_back(git, repo, &spot, &entry).await?;
+                tracked_files(git, repo, entry.head.as_deref()).await?
+            }
+            other => other?,
+        };
         let job = Job { spot: spot.clone(), tracked, oid_len: repo.oid_len, limit: limit_bytes };
         let held = lock.clone();
         let work = move |cancel: CancellationToken| {
