@@ -130,8 +130,8 @@ fn everything_that_collects_prunes_and_packs_in_a_loop_beside_twenty_lanes() {
         assert_eq!(std::fs::read(back.path.join("new")).expect("back"), format!("of {name}\n").as_bytes());
         let staged = scene.git_in(&back.path, &["show", ":staged"]);
         assert_eq!(staged, format!("only in the index of {name}"));
+        scene.ok(&["cleanup", &name]);
     }
-    scene.ok(&["cleanup", "--all"]);
     scene.ok(&["trash", "empty", "--yes"]);
     assert!(!scene.root().exists());
 }

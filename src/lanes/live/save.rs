@@ -32,10 +32,15 @@ impl Shared {
                     tracing::warn!(lane = %id, error = %failure, "the saving was not written down");
                 }
             }
+            Err(_brought_back_or_freed) if self.is_out_of_the_trash(&entry) => {}
             Err(failure) => {
                 tracing::warn!(lane = %id, error = %failure, "the tree was not saved, it stays in the trash as it is")
             }
         }
+    }
+
+    fn is_out_of_the_trash(&self, entry: &TrashEntry) -> bool {
+        matches!(worktree::trash::find(entry.order.root.as_path(), entry.order.lane_id), Ok(None))
     }
 
     async fn try_save(&self, entry: &TrashEntry) -> Result<TrashEntry, Failure> {
