@@ -3,6 +3,7 @@
 use crate::support::e2e::{Made, Scene};
 use crate::support::git::write;
 use crate::support::stage::until;
+use crate::support::tty::Terminal;
 
 fn closed(scene: &Scene, name: &str, bytes: usize) -> Made {
     let lane = scene.create(name);
@@ -126,4 +127,27 @@ fn what_would_happen_is_told_before_it_does() {
     assert_eq!(says(&[&dry[..], &["--force", "shared"]].concat(), &["would be closed"]), Some(0));
     assert_eq!(scene.inventory(), before);
     assert!(shared.path.exists());
+}
+
+#[test]
+fn who_is_asked_frees_what_was_shown_and_nothing_else() {
+    let scene = Scene::new();
+    let shown = closed(&scene, "shown", 10);
+    let ask = |answer: &[u8], meanwhile: &dyn Fn()| {
+        let terminal = Terminal::new();
+        let mut child = terminal.start(scene.command(&scene.repo(), &["trash", "empty"]));
+        terminal.until_drawn(&shown.id);
+        terminal.until_drawn("[y/N]");
+        meanwhile();
+        terminal.type_in(answer);
+        child.wait().expect("ends").code()
+    };
+    assert_eq!(ask(b"\r", &|| {}), Some(1));
+    assert_eq!(scene.inventory().trash.len(), 1);
+    let later = || drop(closed(&scene, "later", 10));
+    assert_eq!(ask(b"y\r", &later), Some(0));
+    let listed = scene.json(&["trash", "ls"]);
+    let names: Vec<_> =
+        listed["trash"].as_array().expect("a list").iter().map(|entry| entry["name"].as_str()).collect();
+    assert_eq!(names, [Some("later")], "what was closed meanwhile was not shown");
 }
