@@ -1,5 +1,6 @@
 //! Faults while something is taken back, and in the start that takes up what another fault has cut off.
 
+use crate::support::e2e::Scene;
 use crate::support::fault::{Ground, Kind};
 use crate::support::fault_case::{Case, Request, all_of};
 
@@ -70,4 +71,49 @@ fn a_start_that_takes_something_up_is_cut_off() {
     let mut ground = Ground::new();
     all_of(&mut ground, &cases);
     ground.tell("start", &["daemon.", "recover.", "store.open", "store.migrate", "task.found"]);
+}
+
+#[test]
+fn a_store_that_is_being_moved_aside_is_moved_by_the_next_start() {
+    let ground = Ground::new();
+    let worked = ground.work("a", Kind::Full);
+    ground.stop();
+    let store = ground.scene.home().join("lanes.db");
+    std::fs::write(&store, vec![b'x'; 8192]).expect("damages");
+    for suffix in ["-wal", "-shm"] {
+        let _not_there_after_a_good_end =
+            std::fs::remove_file(ground.scene.home().join(format!("lanes.db{suffix}")));
+    }
+    for (faults, code) in [("store.aside=kill@3", 1), ("store.aside=error:EACCES@1", 1)] {
+        let ran = ground.start(faults);
+        assert_eq!((ran.code, ground.has_passed(faults)), (Some(code), true), "{}", ran.stderr);
+        ground.is_answered(&ran);
+    }
+    ground.recover();
+    ground.is_whole(&worked, &worked.made.path);
+    let aside = std::fs::read_dir(ground.scene.home()).expect("a folder").flatten();
+    let aside = aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("lanes.db.corrupt-"));
+    assert_eq!(aside.count(), 1);
+    ground.end_adopted(&worked);
+}
+
+#[test]
+fn submodules_that_were_fetched_go_with_a_lane_that_was_cut_off() {
+    let scene = Scene::new();
+    scene.may_crash();
+    let other = scene.path().join("work/other");
+    scene.git_in(scene.path(), &["init", "-q", other.to_str().expect("text")]);
+    scene.git_in(&other, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    scene.git(&["submodule", "--quiet", "add", other.to_str().expect("text"), "part"]);
+    scene.commit("with a part");
+    for faults in ["provision.submodules=kill", "provision.submodules=error:ENOSPC"] {
+        let start = scene.command(&scene.repo(), &["daemon", "start"]).env("LANES_FAULTS", faults).output();
+        assert!(start.expect("starts").status.success());
+        assert_ne!(scene.lanes(&["create", "a"]).code, Some(0));
+        scene.ok(&["daemon", "restart"]);
+        scene.nothing_open();
+        assert!(!scene.inventory().branches.contains("lanes/a"));
+    }
+    scene.create("a");
+    scene.ok(&["cleanup", "a"]);
 }

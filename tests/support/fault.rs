@@ -294,6 +294,19 @@ impl Ground {
         self.forget(name);
     }
 
+    /// Ends a lane that was adopted because its record is lost: it comes back as it was.
+    #[track_caller]
+    pub fn end_adopted(&self, worked: &Worked) {
+        let name = worked.made.name.as_str();
+        self.closes(name);
+        self.saved(name);
+        self.nothing_lost(&[worked], true);
+        let back = self.scene.restore(&[name]);
+        self.is_whole(worked, &back.path);
+        self.closes(name);
+        self.scene.ok(&["trash", "empty", "--yes"]);
+    }
+
     /// Closes a lane that may be closed already.
     #[track_caller]
     pub fn closes(&self, name: &str) {

@@ -154,7 +154,7 @@ fn dry_run(ground: &Ground, request: Request) -> BTreeMap<String, Vec<u64>> {
     let before = ground.passed().len();
     ask(ground, request, "dry");
     if matches!(request, Request::Cleanup(_)) {
-        ground.saved("dry");
+        until("the tree is archived and freed", || ground.has_passed("save.freed=kill"));
     }
     let mut passed: BTreeMap<String, u64> = BTreeMap::new();
     let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -183,7 +183,8 @@ pub fn case(ground: &Ground, request: Request, first: &str, rule: &str, then: &s
     if matches!(request, Request::Cleanup(_)) {
         // Saving goes on behind the answer.
         until("the tree is saved, or that met the fault", || {
-            ground.has_passed(rule) || ground.daemon().is_none() || ground.is_saved(&name)
+            let done = ground.is_saved(&name) && !rule.starts_with("save.");
+            ground.has_passed(rule) || ground.daemon().is_none() || done
         });
     }
     if kills && ground.has_passed(rule) && !rule.starts_with("keep.") {
