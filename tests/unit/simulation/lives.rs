@@ -263,8 +263,11 @@ impl Everything {
                 |state| match fate {
                     0 => state.machine.come_up(id),
                     1 => {
-                        let keeper = state.machine.runs[&id].about.keeper_pid;
-                        drop(state.machine.processes.remove(&keeper));
+                        // Its number may be somebody else's by now.
+                        let about = state.machine.runs[&id].about.clone();
+                        if state.machine.keeper_alive(&about) {
+                            state.machine.processes.remove(&about.keeper_pid);
+                        }
                     }
                     _later => {}
                 },
