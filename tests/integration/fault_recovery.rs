@@ -112,6 +112,7 @@ fn submodules_that_were_fetched_go_with_a_lane_that_was_cut_off() {
         assert_ne!(scene.lanes(&["create", "a"]).code, Some(0));
         scene.ok(&["daemon", "restart"]);
         scene.nothing_open();
+        scene.ok(&["daemon", "stop"]);
         assert!(!scene.inventory().branches.contains("lanes/a"));
     }
     scene.create("a");

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::e2e::{Made, Ran, Scene};
 use super::git::write;
-use super::stage::until;
+use super::stage::{PATIENCE, until};
 use super::work::{Picture, picture};
 
 /// A repository with a user's branches, worktree and process, and room for lanes.
@@ -221,13 +221,21 @@ impl Ground {
     pub fn recover(&self) {
         let ran = self.scene.lanes(&["--json", "daemon", "start"]);
         assert_eq!(ran.code, Some(0), "it does not start again: {}{}", ran.stdout, ran.stderr);
-        until("no lane is on its way", || {
+        let begun = std::time::Instant::now();
+        loop {
             let lanes = self.scene.json(&["ls"])["lanes"].clone();
-            let lanes = lanes.as_array().expect("a list");
-            lanes
-                .iter()
-                .all(|lane| !["new", "provisioning", "cleaning"].map(Value::from).contains(&lane["state"]))
-        });
+            let on_its_way = |lane: &Value| {
+                ["new", "provisioning", "cleaning"].iter().any(|state| lane["state"] == *state)
+            };
+            if !lanes.as_array().expect("a list").iter().any(on_its_way) {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                let log = std::fs::read_to_string(self.scene.home().join("daemon.log")).unwrap_or_default();
+                panic!("a lane is still on its way: {lanes:#} {:#?} {log}", self.scene.inventory());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// Stops the daemon, if it is there.
