@@ -98,6 +98,7 @@ fn schedule(ground: &Ground, dice: &mut Dice, at: u64, counts: &mut Counts) {
         counts.requests += 1;
         strike(ground, dice, &mut client, counts);
         let _whatever_it_says = client.wait().expect("ends");
+        ground.ask_again();
         ground.recover();
         for lane in &mut lanes {
             settle(ground, lane);

@@ -238,6 +238,15 @@ impl Ground {
         }
     }
 
+    /// Repeats the cleanup of lanes whose git was killed: such a failure is told, and waits for who asked.
+    #[track_caller]
+    pub fn ask_again(&self) {
+        let lanes = self.scene.json(&["ls"])["lanes"].clone();
+        for lane in lanes.as_array().expect("a list").iter().filter(|lane| lane["state"] == "cleaning") {
+            self.closes(lane["name"].as_str().expect("a name"));
+        }
+    }
+
     /// Stops the daemon, if it is there.
     pub fn stop(&self) {
         let ran = self.scene.lanes(&["daemon", "stop"]);
