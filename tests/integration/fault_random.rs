@@ -210,6 +210,9 @@ fn end(ground: &Ground, lanes: &mut [Lane]) {
             Known::Open(worked) | Known::Retired(worked) => Some((lane.name.as_str(), worked)),
         })
         .collect();
+    // A saving whose git was killed waits for the next start.
+    ground.stop();
+    ground.recover();
     for (name, _worked) in &held {
         until("its files are saved", || ground.is_saved(name));
     }
