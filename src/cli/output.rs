@@ -120,7 +120,9 @@ pub fn enveloped(reply: &impl Serialize) -> Value {
 
 /// A reader that has left is told apart from a full disk by `details`.
 fn broken(error: &std::io::Error) -> Failure {
-    let failure = Failure::io("write to standard output", error);
+    // Never DISK_LOW: where it goes is not where lanes are.
+    let failure = Failure::new(Code::Io, format!("could not write to standard output: {error}"))
+        .hint("look where it goes: a full disk, a closed pipe");
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => failure.details(json!({ "broken_pipe": true })),
         _other => failure,

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::quoted_path;
 
@@ -43,9 +44,25 @@ fn unescaped(text: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(out))
 }
 
+/// How often a process is looked for again before it is believed to stay.
+const LOOKS: u32 = 10;
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A process that is in a folder (canonical) or has something below it open, other than this one: its id
-/// and name. Those of other users cannot be seen without their rights.
+/// and name. Those of other users cannot be seen without their rights. Blocks for a fifth of a second when
+/// there is one.
 pub(super) fn user_of(folder: &Path) -> Option<(u32, String)> {
+    let mut found = user_now(folder)?;
+    for _look in 1..LOOKS {
+        // A program that we start just now has all that we have open, until it has begun.
+        std::thread::sleep(PAUSE);
+        found = user_now(folder)?;
+    }
+    Some(found)
+}
+
+fn user_now(folder: &Path) -> Option<(u32, String)> {
     let own = std::process::id();
     let entries = std::fs::read_dir("/proc").ok()?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
