@@ -152,17 +152,41 @@ impl Workspaces {
         }
         let workspace = match self.moved_here(&repo).await? {
             Some(record) => self.moved(record, repo),
-            None => Workspace {
-                id: WorkspaceId::generate(),
-                repo,
-                recent: std::sync::Mutex::new(Vec::new()),
-                created_at: clock::now(),
-            },
+            None => self.met(repo).await?,
         };
         let workspace = Arc::new(workspace);
         self.write_down(&workspace).await?;
         self.by_dir.insert(workspace.repo.common_dir.clone(), Arc::clone(&workspace));
         Ok(workspace)
+    }
+
+    /// The workspace of a repository that nobody has asked in yet: as it is written down, when it could not be
+    /// opened before; as its trees name it, when the home has lost its records; else a new one.
+    async fn met(&self, repo: Repository) -> Result<Workspace, Failure> {
+        let (common_dir, home) = (repo.common_dir.clone(), self.home.clone());
+        let look = move || {
+            let records = home.read_workspaces::<Record>();
+            let of_trees = links::of_home(&common_dir, home.path()).workspaces;
+            let unknown = of_trees.into_iter().find(|id| records.iter().all(|record| record.id != *id));
+            (records.into_iter().find(|record| record.common_dir.as_path() == common_dir), unknown)
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let (written, unknown) =
+            looked.map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping"))?;
+        Ok(match written {
+            Some(record) => Workspace {
+                id: record.id,
+                repo,
+                recent: std::sync::Mutex::new(record.recent),
+                created_at: record.created_at,
+            },
+            None => Workspace {
+                id: unknown.unwrap_or_else(WorkspaceId::generate),
+                repo,
+                recent: std::sync::Mutex::new(Vec::new()),
+                created_at: clock::now(),
+            },
+        })
     }
 
     /// The record of a repository that was moved to where this one is: its trees carry our orders, and the

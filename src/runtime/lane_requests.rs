@@ -32,7 +32,7 @@ impl Owner {
     /// `lane.create`.
     pub(super) async fn create(&self, asked: Create, context: Context) -> Result<CreateReply, Failure> {
         let cwd = asked.cwd.to_path_buf();
-        let workspace = self.workspaces.at(&cwd).await?;
+        let workspace = self.workspace_at(&cwd).await?;
         if let Some(name) = &asked.name {
             worktree::lane_name(name)?;
             self.freed(workspace.id, name).await;
@@ -188,7 +188,7 @@ impl Owner {
 
     /// `lane.list`.
     pub(super) async fn list(&self, asked: List, context: Context) -> Result<LanesReply, Failure> {
-        let workspace = match self.workspaces.at(asked.cwd.as_path()).await {
+        let workspace = match self.workspace_at(asked.cwd.as_path()).await {
             Ok(workspace) => Some(workspace.id),
             Err(_elsewhere) if asked.everywhere => None,
             Err(failure) if failure.code == Code::NotARepository => {
@@ -357,7 +357,7 @@ impl Owner {
         let mut results = Vec::new();
         let mut handles: Vec<(Raw, Handle)> = Vec::new();
         if asked.all || asked.merged {
-            let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+            let workspace = self.workspace_at(asked.cwd.as_path()).await?;
             for handle in self.registry.all() {
                 let lane = handle.lane();
                 if lane.workspace_id() == workspace.id && (asked.all || self.is_done(&lane).await) {

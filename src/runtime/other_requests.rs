@@ -96,7 +96,7 @@ impl Owner {
 
     /// `trust`.
     pub(super) async fn trust(&self, asked: TrustParams, context: Context) -> Result<TrustReply, Failure> {
-        let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+        let workspace = self.workspace_at(asked.cwd.as_path()).await?;
         let loaded = self.workspaces.loaded(&workspace.repo).await?;
         let approvals = self.workspaces.approvals();
         let common_dir = &workspace.repo.common_dir;

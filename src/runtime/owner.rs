@@ -1,5 +1,6 @@
 //! The owner of a home: the one process that decides for its lanes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::orphans::Watch;
-use super::recover::Extent;
 use super::safe_mode;
 use crate::api::{self, LaneView, Method};
 use crate::bus::{Actor, Bus, Context, Hub};
@@ -17,6 +17,7 @@ use crate::config;
 use crate::failure::{Code, Failure};
 use crate::fault;
 use crate::home::Home;
+use crate::ids::WorkspaceId;
 use crate::lanes::lane::Lane;
 use crate::lanes::machine::Input;
 use crate::lanes::table::State;
@@ -48,6 +49,8 @@ pub(crate) struct Owner {
     pub(super) notes: Vec<String>,
     /// Held while recovery runs: two at once would see what the other is at as left behind.
     pub(super) recovering: tokio::sync::Mutex<()>,
+    /// The workspaces that recovery has looked at.
+    pub(super) recovered: std::sync::Mutex<BTreeSet<WorkspaceId>>,
     store: Arc<Store>,
     /// Held until the end; the flock on it is what makes us the owner.
     _lock: OwnerLock,
@@ -124,14 +127,14 @@ impl Owner {
             safe_mode,
             notes,
             recovering: tokio::sync::Mutex::new(()),
+            recovered: std::sync::Mutex::default(),
             store,
             _lock: lock,
         });
         owner.register_all();
         let context = Context::new(Actor::lanes());
         owner.live.tidy_groups().await;
-        let extent = if owner.safe_mode.is_some() { Extent::TakeUp } else { Extent::Repair };
-        owner.recover(extent, &context).await?;
+        owner.recover(owner.extent(), &context).await?;
         let payload =
             json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
         owner.bus.publish(context.draft("daemon.started", payload)).await?;

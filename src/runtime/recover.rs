@@ -3,17 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::owner::Owner;
 use crate::api::RepairView;
-use crate::bus::{BoxFuture, Context, Table};
+use crate::bus::{Actor, BoxFuture, Context, Table};
 use crate::clock;
 use crate::failure::{Code, Failure};
 use crate::fault;
-use crate::ids::{LaneId, TaskId};
+use crate::ids::{LaneId, TaskId, WorkspaceId};
 use crate::keeper::{Identity, Shape};
 use crate::lanes::lane::{Lane, Stage, Task};
 use crate::lanes::workspace::{Record, Workspace};
@@ -48,6 +49,8 @@ impl Owner {
         let began = std::time::Instant::now();
         fault::at("recover.begin")?;
         let recovery = Recovery { bus: &self.bus, registry: &self.registry, outside: self };
+        self.take_up_workspaces().await?;
+        let here: Vec<WorkspaceId> = self.workspaces.all().iter().map(|workspace| workspace.id).collect();
         let (survey, found) = recovery.survey().await?;
         let mut plan = plan(&survey);
         for left in &plan.left_alone {
@@ -82,8 +85,31 @@ impl Owner {
             let done = json!({ "repairs": views.len(), "failed": failed, "ms": ms });
             self.bus.publish(context.draft("reconciliation.completed", done)).await?;
         }
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).extend(here);
         fault::at("recover.done")?;
         Ok(views)
+    }
+
+    /// The workspace that a folder is in. What recovery has not looked at yet (a repository that could not be
+    /// opened when the runtime started, or that a new home does not know) it looks at first.
+    ///
+    /// # Errors
+    /// As [`crate::lanes::workspace::Workspaces::at`], and what recovery says.
+    pub(super) async fn workspace_at(&self, cwd: &Path) -> Result<Arc<Workspace>, Failure> {
+        let workspace = self.workspaces.at(cwd).await?;
+        if !self.is_recovered(workspace.id) {
+            self.recover(self.extent(), &Context::new(Actor::lanes())).await?;
+        }
+        Ok(workspace)
+    }
+
+    fn is_recovered(&self, id: WorkspaceId) -> bool {
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// How far recovery goes when nobody asks for it.
+    pub(super) fn extent(&self) -> Extent {
+        if self.safe_mode.is_some() { Extent::TakeUp } else { Extent::Repair }
     }
 
     /// Takes up the repositories that are written down, in the store or beside it.
@@ -99,7 +125,10 @@ impl Owner {
             if self.workspaces.by_common_dir(record.common_dir.as_path()).is_none() {
                 let path = record.common_dir.clone();
                 if self.workspaces.take_up(record).await.is_none() {
-                    tracing::warn!(repository = %path, "a repository cannot be opened now; its lanes wait");
+                    tracing::warn!(
+                        repository = %path,
+                        "a repository cannot be opened now; its lanes wait until somebody asks in it"
+                    );
                 }
             }
         }
@@ -107,7 +136,6 @@ impl Owner {
     }
 
     async fn look_outside(&self) -> Result<Outlook, Failure> {
-        self.take_up_workspaces().await?;
         let mut outlook = Outlook::default();
         for workspace in self.workspaces.all() {
             for entry in self.trash_of(&workspace).await.unwrap_or_default() {

@@ -52,7 +52,7 @@ impl Owner {
             return Ok(Found::Open(handle));
         }
         let text = words.lane.lossy().into_owned();
-        let here = self.workspaces.at(words.cwd.as_path()).await.map(|workspace| workspace.id);
+        let here = self.workspace_at(words.cwd.as_path()).await.map(|workspace| workspace.id);
         let (workspace, failure) = match here {
             Ok(id) => (Some(id), None),
             Err(failure) if failure.code == Code::NotARepository => (None, None),
@@ -87,7 +87,7 @@ impl Owner {
         if let Some((repo, name)) = text.split_once(':') {
             return Ok(self.in_repository(repo, name));
         }
-        if let Ok(workspace) = self.workspaces.at(cwd).await
+        if let Ok(workspace) = self.workspace_at(cwd).await
             && let Some(handle) = self.registry.by_name(workspace.id, &text)
         {
             return Ok(Some(handle));
@@ -102,7 +102,7 @@ impl Owner {
     }
 
     async fn previous(&self, cwd: &Path) -> Result<Handle, Failure> {
-        let workspace = self.workspaces.at(cwd).await?;
+        let workspace = self.workspace_at(cwd).await?;
         let here = self.around(cwd).map(|handle| handle.id());
         let open: Vec<LaneId> =
             workspace.recent().into_iter().filter(|id| self.registry.get(*id).is_some()).collect();

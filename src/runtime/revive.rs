@@ -30,7 +30,7 @@ impl Owner {
         let mut results = Vec::new();
         let mut handles: Vec<Handle> = Vec::new();
         if asked.all {
-            let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+            let workspace = self.workspace_at(asked.cwd.as_path()).await?;
             let ours = |handle: &Handle| handle.lane().workspace_id() == workspace.id;
             handles.extend(self.registry.all().into_iter().filter(ours));
         } else if asked.lanes.is_empty() {

@@ -38,7 +38,7 @@ const FIRST_TURN: Duration = Duration::from_secs(60 * 60);
 impl Owner {
     /// `trash.list`.
     pub(super) async fn trash_list(&self, asked: At, _context: Context) -> Result<TrashReply, Failure> {
-        let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+        let workspace = self.workspace_at(asked.cwd.as_path()).await?;
         let entries = self.trash_of(&workspace).await?;
         let leftovers = self.leftovers_of(&workspace).await?;
         let trash = self.trash_views(&workspace, &entries).await?;
@@ -52,7 +52,7 @@ impl Owner {
         context: Context,
     ) -> Result<TrashReply, Failure> {
         self.guard(&context, None, "empty the trash of")?;
-        let workspace = self.workspaces.at(asked.cwd.as_path()).await?;
+        let workspace = self.workspace_at(asked.cwd.as_path()).await?;
         let mut entries = self.trash_of(&workspace).await?;
         let mut leftovers = self.leftovers_of(&workspace).await?;
         let is_asked = |view: &LeftoverView, text: &str| view.id.is_some_and(|id| is_id(id, text));
@@ -217,7 +217,7 @@ impl Owner {
         cwd: &Path,
     ) -> Result<(Arc<Workspace>, TrashEntry), Failure> {
         let text = words.lossy();
-        let workspaces = match self.workspaces.at(cwd).await {
+        let workspaces = match self.workspace_at(cwd).await {
             Ok(workspace) => vec![workspace],
             Err(_elsewhere) => self.workspaces.all(),
         };

@@ -78,3 +78,21 @@ fn what_lingers_below_a_keeper_that_is_killed_is_swept() {
     scene.ok(&["cleanup", "a"]);
     scene.nothing_open();
 }
+
+#[test]
+fn a_repository_that_could_not_be_opened_at_the_start_is_taken_up_when_somebody_asks_in_it() {
+    let scene = Scene::new();
+    let lane = scene.create_with(&["create", "a", "--", "sleep", "300"]);
+    let task = scene.json(&["show", "a"])["lane"]["tasks"][0]["pid"].clone();
+    scene.ok(&["daemon", "stop"]);
+    let away = scene.path().join("work-away");
+    std::fs::rename(scene.path().join("work"), &away).expect("moves");
+    let started = scene.lanes_in(scene.path(), &["daemon", "start"]);
+    assert_eq!(started.code, Some(0), "{}", started.stderr);
+    std::fs::rename(&away, scene.path().join("work")).expect("moves back");
+    let shown = scene.json(&["show", "a"])["lane"].clone();
+    assert_eq!((shown["id"].as_str(), shown["state"].as_str()), (Some(lane.id.as_str()), Some("running")));
+    assert_eq!(shown["tasks"][0]["pid"], task);
+    scene.ok(&["cleanup", "a"]);
+    scene.nothing_open();
+}

@@ -116,6 +116,28 @@ fn a_store_that_is_deleted_or_exchanged_under_a_daemon_loses_no_event() {
     }
 }
 
+#[test]
+fn a_home_that_is_taken_away_is_left_by_its_daemon_and_the_next_one_finds_the_lanes() {
+    let scene = Scene::new();
+    let lane = scene.create("a");
+    fs::write(lane.path.join("new"), "new\n").expect("writes");
+    let old = scene.daemon();
+    let away = scene.path().join("home-away");
+    fs::rename(scene.home(), &away).expect("moves");
+    // A new daemon for the same home; the old one is still there, and steps back when it would write.
+    scene.ok(&["daemon", "start"]);
+    assert_ne!(scene.daemon(), old);
+    assert_eq!(scene.json(&["show", "a"])["lane"]["state"], "ready");
+    let through_the_old = scene.lanes(&["--home", &away.to_string_lossy(), "share", &lane.id]);
+    assert_eq!(through_the_old.code, Some(1), "{}{}", through_the_old.stdout, through_the_old.stderr);
+    until("the old one has left", || {
+        lanes::proc::process(u32::try_from(old.as_raw_nonzero().get()).expect("a pid")).is_none()
+    });
+    assert_eq!(fs::read_to_string(lane.path.join("new")).expect("reads"), "new\n");
+    scene.ok(&["cleanup", "a"]);
+    scene.nothing_open();
+}
+
 /// A file system of its own for the home of a scene.
 struct Mounted(std::path::PathBuf);
 
