@@ -71,4 +71,4 @@ pub use token::{begun_trees, found_tree, is_of, lock_reason, owned_trees, read_t
 pub use trash_empty::{Emptied, empty, is_half_emptied, is_unswept, sweep};
 pub use trash_retire::{RetireStep, foretell, retire, retire_until};
 pub use undo::{half_undone, undo};
-pub use whereabouts::{Whereabouts, is_worked_in, whereabouts};
+pub use whereabouts::{Whereabouts, has_moved_on, is_worked_in, whereabouts};

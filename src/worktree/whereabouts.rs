@@ -48,7 +48,17 @@ pub fn whereabouts(repo: &Repository, order: &Order, tree: &Tree) -> Result<Wher
 /// False only when the tree is as provisioning made it: HEAD has been nowhere but at the base, and no file
 /// differs.
 pub async fn is_worked_in(git: &Git, repo: &Repository, order: &Order, tree: &Tree) -> bool {
+    if has_moved_on(git, repo, order, &tree.admin_id).await {
+        return true;
+    }
     let admin = repo.common_dir.join("worktrees").join(&tree.admin_id);
+    let counted = changes(git, repo, tree.path.as_path(), &admin, &order.base).await;
+    counted.map_or(true, |changes| changes.files > 0)
+}
+
+/// False only when HEAD of a tree has been nowhere but at the base; its files are not looked at.
+pub async fn has_moved_on(git: &Git, repo: &Repository, order: &Order, admin_id: &str) -> bool {
+    let admin = repo.common_dir.join("worktrees").join(admin_id);
     let mut been_at = BTreeSet::new();
     let log = match read_small(&admin.join("logs/HEAD"), MAX_LOG_BYTES) {
         Ok(log) => log,
@@ -58,11 +68,7 @@ pub async fn is_worked_in(git: &Git, repo: &Repository, order: &Order, tree: &Tr
     scan_ids(&log, repo.oid_len, &mut been_at);
     let Ok(head) = commit_of(git, &Place::git_dir(&admin), "HEAD").await else { return true };
     been_at.extend(head);
-    if been_at.iter().any(|commit| *commit != order.base.sha) {
-        return true;
-    }
-    let counted = changes(git, repo, tree.path.as_path(), &admin, &order.base).await;
-    counted.map_or(true, |changes| changes.files > 0)
+    been_at.iter().any(|commit| *commit != order.base.sha)
 }
 
 /// A log of a tree that nobody worked in has a line or two.

@@ -8,7 +8,7 @@ use crate::fault;
 use crate::ids::LaneId;
 use crate::lanes::lane::Lane;
 use crate::raw::Raw;
-use crate::worktree::{self, Git, Repository, TrashEntry, Tree};
+use crate::worktree::{self, Git, Order, Repository, Saved, TrashEntry, Tree};
 
 impl Shared {
     pub(super) async fn provision(&self, lane: &Lane, context: &Context) -> Result<Tree, Failure> {
@@ -86,16 +86,18 @@ impl Shared {
         let root = self.trash_root(lane, from).await?;
         if worktree::trash::find(root.as_path(), from)?.is_some() {
             worktree::roll_back(git, &repo, root.as_path(), from).await?;
+            // While it was being brought back, nobody could go on with saving it.
+            let entry = worktree::trash::find(root.as_path(), from)?;
+            if let Some(entry) = entry.filter(|entry| entry.saved == Saved::Pending) {
+                self.save_later(entry);
+            }
             return Ok(None);
         }
         if let Ok(tree) = worktree::found_tree(&repo, &lane.order) {
             return Ok(Some(tree));
         }
         // It had come to its end, and then something happened to the tree: what is left of it is kept.
-        let owned = worktree::owned_trees(&repo);
-        let carried = owned.into_iter().find(|(order, _admin, _path)| order.token == lane.order.token);
-        if let Some((order, admin_id, _path)) = carried {
-            let tree = Tree::unseen(&order, &admin_id);
+        if let Some((order, tree)) = entry_of(&repo, lane).await {
             self.save_later(worktree::retire(git, &repo, &order, &tree).await?);
         }
         Ok(None)
@@ -117,12 +119,29 @@ impl Shared {
         let git = self.workspaces.git().await?;
         let (found_in, order) = (repo.clone(), lane.order.clone());
         let found = tokio::task::spawn_blocking(move || worktree::found_tree(&found_in, &order)).await;
-        let Ok(Ok(tree)) = found else { return Ok(()) };
-        if !worktree::is_worked_in(git, &repo, &lane.order, &tree).await {
+        let (tree, worked) = if let Ok(Ok(tree)) = found {
+            let worked = worktree::is_worked_in(git, &repo, &lane.order, &tree).await;
+            (tree, worked)
+        } else if let Some((_order, tree)) = entry_of(&repo, lane).await {
+            // The tree was lost besides; its entry may hold the only trace of a commit.
+            let moved_on = worktree::has_moved_on(git, &repo, &lane.order, &tree.admin_id).await;
+            (tree, moved_on)
+        } else {
             return Ok(());
+        };
+        if worked {
+            let entry = worktree::retire(git, &repo, &lane.order, &tree).await?;
+            self.save_later(entry);
         }
-        let entry = worktree::retire(git, &repo, &lane.order, &tree).await?;
-        self.save_later(entry);
         Ok(())
     }
+}
+
+/// The order that git's entry of a lane's tree carries, and the tree as far as the entry tells.
+async fn entry_of(repo: &Repository, lane: &Lane) -> Option<(Order, Tree)> {
+    let (repo, token) = (repo.clone(), lane.order.token.clone());
+    let owned = tokio::task::spawn_blocking(move || worktree::owned_trees(&repo)).await.ok()?;
+    let (order, admin_id, _path) = owned.into_iter().find(|(order, _admin, _path)| order.token == token)?;
+    let tree = Tree::unseen(&order, &admin_id);
+    Some((order, tree))
 }

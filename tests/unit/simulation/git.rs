@@ -230,10 +230,24 @@ impl Git {
 
     /// False only when the tree is as provisioning made it.
     pub fn is_worked_in(&self, order: &Order, tree: &Tree) -> bool {
-        let Some(admin) = self.admins.get(&tree.admin_id) else { return true };
+        self.has_moved_on(order, &tree.admin_id)
+            || self.trees.get(&order.path.to_string()).is_none_or(|folder| !folder.files.is_empty())
+    }
+
+    /// False only when HEAD has been nowhere but at the base.
+    pub fn has_moved_on(&self, order: &Order, admin_id: &str) -> bool {
+        let Some(admin) = self.admins.get(admin_id) else { return true };
         let base = commit_of(&order.base);
-        let moved = admin.log.iter().any(|commit| *commit != base) || self.head_of(admin) != Some(base);
-        moved || self.trees.get(&order.path.to_string()).is_none_or(|folder| !folder.files.is_empty())
+        admin.log.iter().any(|commit| *commit != base) || self.head_of(admin) != Some(base)
+    }
+
+    /// The order that the entry of a lane's tree carries, and the tree as far as the entry tells.
+    pub fn entry_of(&self, token: &str) -> Option<(Order, Tree)> {
+        self.admins.iter().find_map(|(id, admin)| {
+            let order = admin.order.clone().filter(|order| order.token == token)?;
+            let tree = Tree::unseen(&order, id);
+            Some((order, tree))
+        })
     }
 
     /// A free name for an admin entry.

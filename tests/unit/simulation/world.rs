@@ -10,7 +10,7 @@ use lanes::lanes::lane::{Lane, Lost, Stage, Task};
 use lanes::lanes::machine::Input;
 use lanes::lanes::table::State as LaneState;
 use lanes::lanes::{Launch, Retired, Tell, World};
-use lanes::worktree::{Changes, Order, Saved, TrashEntry, Tree};
+use lanes::worktree::{Changes, Saved, TrashEntry, Tree};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -131,11 +131,18 @@ impl Life {
     async fn undone(&self, lane: &Lane) -> Result<Option<Tree>, Failure> {
         self.stop_all(lane).await?;
         let Some(from) = lane.restored_from else {
-            let found = self.sim.lock().git.found(&lane.order);
-            let careless = self.sim.lock().planted == Some(Planted::UndoWork);
-            if let Some(tree) = found.filter(|_| !careless)
-                && self.sim.lock().git.is_worked_in(&lane.order, &tree)
-            {
+            let worked_in = {
+                let state = self.sim.lock();
+                let found = state.git.found(&lane.order);
+                let worked = match found {
+                    Some(tree) => state.git.is_worked_in(&lane.order, &tree).then_some(tree),
+                    None => state.git.entry_of(&lane.order.token).and_then(|(order, tree)| {
+                        state.git.has_moved_on(&order, &tree.admin_id).then_some(tree)
+                    }),
+                };
+                worked.filter(|_| state.planted != Some(Planted::UndoWork))
+            };
+            if let Some(tree) = worked_in {
                 let entry = self.sim.retire(&lane.order, &tree).await?;
                 self.save_later(entry.order.lane_id);
             }
@@ -144,19 +151,17 @@ impl Life {
         };
         if self.entry(from).is_some() {
             self.sim.roll_back(from).await?;
+            if self.entry(from).is_some_and(|entry| entry.saved == Saved::Pending) {
+                self.save_later(from);
+            }
             return Ok(None);
         }
         if let Some(tree) = self.sim.lock().git.found(&lane.order) {
             return Ok(Some(tree));
         }
-        let carried = {
-            let state = self.sim.lock();
-            let of_lane = |order: &Order| order.token == lane.order.token;
-            let mut all = state.git.admins.iter();
-            all.find_map(|(id, admin)| Some((admin.order.clone().filter(of_lane)?, id.clone())))
-        };
-        if let Some((order, admin_id)) = carried {
-            let entry = self.sim.retire(&order, &Tree::unseen(&order, &admin_id)).await?;
+        let carried = self.sim.lock().git.entry_of(&lane.order.token);
+        if let Some((order, tree)) = carried {
+            let entry = self.sim.retire(&order, &tree).await?;
             self.save_later(entry.order.lane_id);
         }
         Ok(None)
