@@ -166,7 +166,11 @@ fn strike(ground: &Ground, dice: &mut Dice, client: &mut Child, counts: &mut Cou
             let keeper = lanes::proc::all().into_iter().find(|process| ground.is_keeper(process.pid));
             counts.keepers += u64::from(keeper.is_some_and(|process| kill(process.pid)));
         }
-        8 => counts.clients += u64::from(client.kill().is_ok()),
+        8 => {
+            counts.clients += u64::from(client.kill().is_ok());
+            // What it has asked for may go on at any time; a daemon that stops has taken or refused it.
+            ground.scene.ok(&["daemon", "restart"]);
+        }
         _nobody => {}
     }
 }
