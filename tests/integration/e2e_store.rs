@@ -179,6 +179,8 @@ fn a_home_that_is_write_protected_is_said_and_serves_again_when_it_is_not() {
     assert_eq!(made.json(&["show", "a"])["lane"]["state"], "ready");
     made.ok(&["cleanup", "a"]);
     made.nothing_open();
-    drop(made);
+    // A folder with a file system in it cannot be removed.
+    made.ok(&["daemon", "stop"]);
     drop(mounted);
+    drop(made);
 }
