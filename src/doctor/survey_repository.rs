@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::check::Check;
 use super::disk::{Place as DiskPlace, judge_disk};
@@ -19,7 +20,7 @@ use crate::clock;
 use crate::config::{self, Approvals, Config};
 use crate::lanes::lane::Lane;
 use crate::proc;
-use crate::worktree::links::{links, vaults};
+use crate::worktree::links::{Link, LinkState, links, vaults};
 use crate::worktree::resolve::heads;
 use crate::worktree::{
     self, Floors, Git, Mode, Place, Repository, TrashEntry, WorktreeError, discover, layout, trash,
@@ -27,6 +28,8 @@ use crate::worktree::{
 
 /// Files of an index that are looked for, at most.
 const LOOKED_FOR: usize = 1_000;
+/// How long git may take from one file of an admin entry to the next.
+const MAKING: Duration = Duration::from_secs(2);
 /// Where git keeps lock files of a repository, and of a worktree.
 const LOCKS: [&str; 7] = [
     "index.lock",
@@ -272,12 +275,29 @@ fn tree_facts(
         ),
     };
     TreeFacts {
-        links: links(&repo.common_dir),
+        links: settled(&repo.common_dir),
         home,
         root_refused: refused,
         one_file_system: one,
         branch_in_the_way: branch,
         unreadable_by_libgit2: (!repo.libgit2).then(|| discover::libgit2_refuses(&repo.common_dir)).flatten(),
+    }
+}
+
+/// The links, once those that do not fit are no longer just being made: git writes an entry file by file.
+fn settled(common_dir: &Path) -> Vec<Link> {
+    let changed = |link: &Link| link.admin.symlink_metadata().and_then(|meta| meta.modified()).ok();
+    let is_young = |link: &Link| {
+        let age = changed(link).and_then(|at| SystemTime::now().duration_since(at).ok());
+        link.state != LinkState::Fits && age.is_some_and(|age| age < MAKING)
+    };
+    let until = Instant::now() + 2 * MAKING;
+    loop {
+        let found = links(common_dir);
+        if Instant::now() >= until || !found.iter().any(is_young) {
+            return found;
+        }
+        thread::sleep(MAKING / 10);
     }
 }
 
