@@ -394,6 +394,27 @@ async fn undo_leaves_alone_what_is_not_of_its_order() {
 }
 
 #[tokio::test]
+async fn what_git_was_killed_over_before_it_said_whose_it_is_goes() {
+    let bench = bench().await;
+    let order = bench.order("a", None).await;
+    let worktrees = bench.repo.common_dir.join("worktrees");
+    let half = &order.lock_reason[..order.lock_reason.len() / 2];
+    write(&worktrees.join("a/locked"), "");
+    write(&worktrees.join("a1/locked"), half);
+    std::fs::create_dir(worktrees.join("a2")).expect("an empty entry");
+    // Of others: another name, another reason, further on.
+    write(&worktrees.join("ab/locked"), "");
+    write(&worktrees.join("a3/locked"), "initializing");
+    write(&worktrees.join("a4/locked"), "");
+    write(&worktrees.join("a4/gitdir"), "/elsewhere/.git\n");
+    undo(&bench.git, &bench.repo, &order).await.expect("it is undone");
+    let left = std::fs::read_dir(&worktrees).expect("it is there").map(|entry| entry.expect("an entry"));
+    let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a3", "a4", "ab"]);
+}
+
+#[tokio::test]
 async fn a_branch_that_is_there_is_refused_and_kept() {
     let bench = bench().await;
     let order = bench.order("a", None).await;
