@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking::stopping;
 use super::owner::Owner;
 use super::resolve::Found;
 use crate::api::{
@@ -330,9 +331,7 @@ impl Owner {
                         })?
                     }
                 };
-                ended.ok_or_else(|| {
-                    Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again")
-                })?
+                ended.ok_or_else(stopping)?
             }
         };
         if wanted.is_some_and(|state| lane.state() != state) {
@@ -398,9 +397,7 @@ impl Owner {
             })
             .collect();
         for one in ending {
-            results.push(one.await.map_err(|_aborted| {
-                Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again")
-            })?);
+            results.push(one.await.map_err(|_aborted| stopping())?);
         }
         Ok(ResultsReply { results })
     }

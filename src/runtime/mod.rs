@@ -7,6 +7,7 @@
 //!
 //! Both ways take the same messages: [`Runtime::call`] with a [`Method`](crate::api::Method) of [`crate::api`].
 
+mod blocking;
 mod calls;
 mod facade;
 mod lane_requests;

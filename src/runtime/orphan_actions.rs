@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::orphans::stopping;
+use super::blocking::blocking;
 use super::owner::Owner;
 use crate::bus::Context;
 use crate::clock;
@@ -41,8 +41,7 @@ impl Owner {
         context: &Context,
     ) -> Result<Dealt, Failure> {
         let again = orphan.clone();
-        let there = tokio::task::spawn_blocking(move || sight::still_there(&again)).await;
-        if !there.map_err(|_aborted| stopping())? {
+        if !blocking(move || sight::still_there(&again)).await? {
             return Ok(said("it is gone already"));
         }
         match &orphan.what {
@@ -241,8 +240,7 @@ fn cannot_end(running: &Running) -> Failure {
 
 async fn remove(kind: Kind, place: &Place) -> Result<Dealt, Failure> {
     let (path, identity): (PathBuf, _) = (place.path.clone(), (place.dev, place.ino));
-    let removed = tokio::task::spawn_blocking(move || worktree::remove_tree(&path, Some(identity))).await;
-    let removed = removed.map_err(|_aborted| stopping())??;
+    let removed = blocking(move || worktree::remove_tree(&path, Some(identity))).await??;
     let what = match kind {
         Kind::RunFolder | Kind::LogFolder | Kind::UndoRest => {
             format!("removed {} files in {} folders", removed.files, removed.folders)

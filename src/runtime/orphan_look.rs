@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::orphans::{Held, stopping};
+use super::blocking::{blocking, stopping};
+use super::orphans::Held;
 use super::owner::Owner;
 use crate::bus::Table;
 use crate::clock;
@@ -38,11 +39,11 @@ impl Owner {
         }
         let mut found = judge(&seen, &known, began);
         orphan::sort(&mut found, began);
-        let checked = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             found.retain(sight::still_there);
             found
-        });
-        checked.await.map_err(|_aborted| stopping())
+        })
+        .await
     }
 
     /// Looks at disks and processes, on a thread of its own.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::blocking::stopping;
 use super::orphans::about;
 use super::owner::Owner;
 use crate::api::{OrphanListParams, OrphanRefs, OrphanResult, OrphanResultsReply, OrphanView, OrphansReply};
@@ -58,7 +59,7 @@ impl Owner {
                     let (owner, context, id) = (Arc::clone(self), context.clone(), orphan.id());
                     let dealing =
                         self.background.spawn(async move { owner.confirm_one(&orphan, &context).await });
-                    result(id, dealing.await.map_err(|_aborted| super::orphans::stopping())?)
+                    result(id, dealing.await.map_err(|_aborted| stopping())?)
                 }
                 Ok(Named::Gone(id)) => result(id, Ok(vec!["it is gone already".into()])),
                 Err(failure) => result(words, Err(failure)),

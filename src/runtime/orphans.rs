@@ -16,7 +16,7 @@ use super::owner::Owner;
 use crate::bus::{Actor, Batch, Context, Draft, Table, Write};
 use crate::clock::{self, Timestamp};
 use crate::config;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::ids::WorkspaceId;
 use crate::recovery::memory::{Memory, Rules};
 use crate::recovery::orphan::{Kind, Orphan, Whose};
@@ -223,8 +223,4 @@ pub(super) fn about(orphan: &Orphan, mut draft: Draft) -> Draft {
         Whose::Unknown => None,
     };
     draft
-}
-
-pub(super) fn stopping() -> Failure {
-    Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again")
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::blocking::{blocking, stopping};
 use super::orphans::Watch;
 use super::safe_mode;
 use crate::api::{self, LaneView, Method};
@@ -155,10 +156,7 @@ impl Owner {
         let owner = Arc::downgrade(self);
         options.resolve_lane = Arc::new(move |words, _context| {
             let owner = owner.clone();
-            Box::pin(async move {
-                let stopping = || Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again");
-                Ok(owner.upgrade().ok_or_else(stopping)?.find(&words).await?.lane().id)
-            })
+            Box::pin(async move { Ok(owner.upgrade().ok_or_else(stopping)?.find(&words).await?.lane().id) })
         });
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(options, stop.clone()));
@@ -231,7 +229,7 @@ impl Owner {
         self.bus.close();
         fault::pass("daemon.stopped");
         let store = Arc::clone(&self.store);
-        let _ended = tokio::task::spawn_blocking(move || store.close()).await;
+        let _ended = blocking(move || store.close()).await;
     }
 
     /// A lane as users see it, with what only the runtime knows.
@@ -279,9 +277,7 @@ impl Owner {
               -> crate::bus::BoxFuture<'static, Result<Value, Failure>> {
             let (owner, handler) = (owner.clone(), Arc::clone(&handler));
             Box::pin(async move {
-                let owner = owner.upgrade().ok_or_else(|| {
-                    Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again")
-                })?;
+                let owner = owner.upgrade().ok_or_else(stopping)?;
                 owner.asked_now();
                 let params = serde_json::from_value(params).map_err(|error| {
                     Failure::new(

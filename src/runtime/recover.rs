@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::blocking::blocking;
 use super::owner::Owner;
 use crate::api::RepairView;
 use crate::bus::{Actor, BoxFuture, Context, Table};
@@ -340,11 +341,6 @@ fn stray_at(repo: &Repository, order: &Order, path: &Path) -> TreeAt {
 /// Only what is certainly absent counts as gone; a place that cannot be looked at is there.
 fn is_absent(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    let stopping = |_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again");
-    tokio::task::spawn_blocking(work).await.map_err(stopping)
 }
 
 fn view(planned: Planned, done: bool, error: Option<String>) -> RepairView {

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking::blocking;
 use super::lane_requests::agent_name;
 use super::owner::Owner;
 use crate::api::{
@@ -272,9 +273,7 @@ impl Owner {
         };
         let dir = task.log_dir.to_path_buf();
         let since = asked.since;
-        tokio::task::spawn_blocking(move || page(&dir, since, limit))
-            .await
-            .map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again"))?
+        blocking(move || page(&dir, since, limit)).await?
     }
 
     /// `task.detach`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking::blocking;
 use super::owner::Owner;
 use crate::api::{At, LeftoverView, TrashEmptyParams, TrashReply, TrashView};
 use crate::bus::Context;
@@ -139,7 +140,7 @@ impl Owner {
     pub(super) async fn trash_of(&self, workspace: &Workspace) -> Result<Vec<TrashEntry>, Failure> {
         let roots = self.roots_of(workspace).await?;
         let home = self.home.path().to_path_buf();
-        off_thread(move || {
+        blocking(move || {
             let mut entries: Vec<TrashEntry> =
                 roots.iter().flat_map(|root| said(root, trash::list(root))).collect();
             entries.retain(|entry| entry.order.home.as_path() == home);
@@ -193,10 +194,8 @@ impl Owner {
             id: left.lane_id,
             reason: left.reason,
         };
-        off_thread(move || {
-            roots.iter().flat_map(|root| said(root, trash::leftovers(root))).map(view).collect()
-        })
-        .await
+        blocking(move || roots.iter().flat_map(|root| said(root, trash::leftovers(root))).map(view).collect())
+            .await
     }
 
     async fn trash_views(
@@ -207,7 +206,7 @@ impl Owner {
         let keep = self.workspaces.config(&workspace.repo).await?.trash.keep;
         let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
         let entries = entries.to_vec();
-        off_thread(move || entries.iter().map(|entry| view(entry, keep)).collect()).await
+        blocking(move || entries.iter().map(|entry| view(entry, keep)).collect()).await
     }
 
     /// The newest entry of that name or id.
@@ -252,7 +251,7 @@ impl Owner {
     pub(super) async fn expire_trash(&self, workspace: &Workspace) -> Result<(), Failure> {
         let limits = self.workspaces.config(&workspace.repo).await?.trash;
         let entries = self.trash_of(workspace).await?;
-        let (due, waiting) = off_thread(move || {
+        let (due, waiting) = blocking(move || {
             let sized: Vec<_> = entries
                 .into_iter()
                 .map(|entry| {
@@ -293,13 +292,6 @@ impl Owner {
         }
         Ok(())
     }
-}
-
-/// Runs what looks at the disk where it may block.
-async fn off_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(look)
-        .await
-        .map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping").hint("try again"))
 }
 
 /// What was found in a root; one that cannot be read is said in the log.
