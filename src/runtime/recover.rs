@@ -138,8 +138,10 @@ impl Owner {
 
     async fn look_outside(&self) -> Result<Outlook, Failure> {
         let mut outlook = Outlook::default();
+        let records = self.records().await?;
         for workspace in self.workspaces.all() {
-            for entry in self.trash_of(&workspace).await.unwrap_or_default() {
+            let roots = self.roots_among(&workspace, &records).await.unwrap_or_default();
+            for entry in self.trash_in(&roots).await? {
                 let root = entry.order.root.as_path();
                 let restoring = worktree::restoring_as(root, entry.order.lane_id).unwrap_or_else(|error| {
                     tracing::warn!(lane = %entry.order.lane_id, %error, "what is being brought back cannot be told");
@@ -147,7 +149,6 @@ impl Owner {
                 });
                 outlook.trash.push((entry, restoring));
             }
-            let roots = self.roots_of(&workspace).await.unwrap_or_default();
             let repo = workspace.repo.clone();
             let seen = blocking(move || in_repository(&repo, &roots)).await?;
             outlook.trees.extend(seen.trees);

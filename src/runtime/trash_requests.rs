@@ -40,8 +40,9 @@ impl Owner {
     /// `trash.list`.
     pub(super) async fn trash_list(&self, asked: At, _context: Context) -> Result<TrashReply, Failure> {
         let workspace = self.workspace_at(asked.cwd.as_path()).await?;
-        let entries = self.trash_of(&workspace).await?;
-        let leftovers = self.leftovers_of(&workspace).await?;
+        let roots = self.roots_of(&workspace).await?;
+        let entries = self.trash_in(&roots).await?;
+        let leftovers = leftovers_in(&roots).await?;
         let trash = self.trash_views(&workspace, &entries).await?;
         Ok(reply(trash, leftovers))
     }
@@ -54,8 +55,9 @@ impl Owner {
     ) -> Result<TrashReply, Failure> {
         self.guard(&context, None, "empty the trash of")?;
         let workspace = self.workspace_at(asked.cwd.as_path()).await?;
-        let mut entries = self.trash_of(&workspace).await?;
-        let mut leftovers = self.leftovers_of(&workspace).await?;
+        let roots = self.roots_of(&workspace).await?;
+        let mut entries = self.trash_in(&roots).await?;
+        let mut leftovers = leftovers_in(&roots).await?;
         let is_asked = |view: &LeftoverView, text: &str| view.id.is_some_and(|id| is_id(id, text));
         for words in &asked.lanes {
             let text = words.lossy();
@@ -90,7 +92,7 @@ impl Owner {
         }
         let mut due = due_of(&entries);
         // What earlier calls could not free is tried again everywhere.
-        for root in self.roots_of(&workspace).await? {
+        for root in roots {
             due.entry(root).or_default();
         }
         for view in &leftovers {
@@ -120,25 +122,28 @@ impl Owner {
     }
 
     /// Every folder of trees that a workspace uses or has used.
-    pub(super) async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
+    async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
+        self.roots_among(workspace, &self.records().await?).await
+    }
+
+    /// The same, from the records of all lanes.
+    pub(super) async fn roots_among<'a>(
+        &self,
+        workspace: &Workspace,
+        records: impl IntoIterator<Item = &'a Lane>,
+    ) -> Result<BTreeSet<PathBuf>, Failure> {
         let config = self.workspaces.config(&workspace.repo).await?;
         let wanted = config.worktree.root.as_deref();
         let now = layout::find(&workspace.repo, wanted, &self.home.worktrees())?.path;
         // As lanes have it written down; one that is not there has no trash.
         let now = now.canonicalize().unwrap_or(now);
-        let mut roots = BTreeSet::from([now]);
-        for lane in self.records().await? {
-            if lane.workspace_id() == workspace.id {
-                roots.insert(lane.order.root.to_path_buf());
-            }
-        }
-        Ok(roots)
+        let theirs = records.into_iter().filter(|lane| lane.workspace_id() == workspace.id);
+        Ok(theirs.map(|lane| lane.order.root.to_path_buf()).chain([now]).collect())
     }
 
-    /// The trash of a workspace, in every root it has used, the oldest first; only what is ours. A root that
-    /// cannot be read now hides no other.
-    pub(super) async fn trash_of(&self, workspace: &Workspace) -> Result<Vec<TrashEntry>, Failure> {
-        let roots = self.roots_of(workspace).await?;
+    /// The trash in roots, the oldest first; only what is ours. A root that cannot be read now hides no other.
+    pub(super) async fn trash_in(&self, roots: &BTreeSet<PathBuf>) -> Result<Vec<TrashEntry>, Failure> {
+        let roots = roots.clone();
         let home = self.home.path().to_path_buf();
         blocking(move || {
             let mut entries: Vec<TrashEntry> =
@@ -158,10 +163,11 @@ impl Owner {
             return Ok(());
         }
         // Twice: a lane that is brought back just now is in the first list, one that is retired in the second.
-        let mut kept = self.in_trash(workspace).await?;
+        let mut kept = self.in_trash(&self.roots_of(workspace).await?).await?;
         let records: BTreeMap<LaneId, Lane> =
             self.records().await?.into_iter().map(|lane| (lane.id, lane)).collect();
-        kept.extend(self.in_trash(workspace).await?);
+        let roots = self.roots_among(workspace, records.values()).await?;
+        kept.extend(self.in_trash(&roots).await?);
         kept.extend(records.values().filter(|lane| lane.state() != State::Closed).map(|lane| lane.id));
         for id in kept.clone() {
             let mut next = records.get(&id).and_then(|lane| lane.restored_from);
@@ -179,23 +185,11 @@ impl Owner {
         Ok(())
     }
 
-    /// The lanes that the trash of a workspace has something of, readable or not.
-    async fn in_trash(&self, workspace: &Workspace) -> Result<BTreeSet<LaneId>, Failure> {
-        let entries = self.trash_of(workspace).await?.into_iter().map(|entry| entry.order.lane_id);
-        let leftovers = self.leftovers_of(workspace).await?.into_iter().filter_map(|view| view.id);
+    /// The lanes that the trash in roots has something of, readable or not.
+    async fn in_trash(&self, roots: &BTreeSet<PathBuf>) -> Result<BTreeSet<LaneId>, Failure> {
+        let entries = self.trash_in(roots).await?.into_iter().map(|entry| entry.order.lane_id);
+        let leftovers = leftovers_in(roots).await?.into_iter().filter_map(|view| view.id);
         Ok(entries.chain(leftovers).collect())
-    }
-
-    async fn leftovers_of(&self, workspace: &Workspace) -> Result<Vec<LeftoverView>, Failure> {
-        let roots = self.roots_of(workspace).await?;
-        let view = |left: Leftover| LeftoverView {
-            bytes: left.bytes(),
-            path: left.path.into(),
-            id: left.lane_id,
-            reason: left.reason,
-        };
-        blocking(move || roots.iter().flat_map(|root| said(root, trash::leftovers(root))).map(view).collect())
-            .await
     }
 
     async fn trash_views(
@@ -222,7 +216,8 @@ impl Owner {
         };
         let mut unreadable = None;
         for workspace in workspaces {
-            let entries = self.trash_of(&workspace).await?;
+            let roots = self.roots_of(&workspace).await?;
+            let entries = self.trash_in(&roots).await?;
             if let Some(entry) = entries.into_iter().rev().find(|entry| is_meant(entry, &text)) {
                 return Ok((workspace, entry));
             }
@@ -233,7 +228,7 @@ impl Owner {
                 .filter(|lane| lane.name().eq_ignore_ascii_case(&text) || is_id(lane.id, &text))
                 .map(|lane| lane.id)
                 .collect();
-            let leftovers = self.leftovers_of(&workspace).await?;
+            let leftovers = leftovers_in(&roots).await?;
             unreadable = unreadable
                 .or_else(|| leftovers.into_iter().find(|view| view.id.is_some_and(|id| named.contains(&id))));
         }
@@ -250,7 +245,8 @@ impl Owner {
     /// Frees what is past its time or above the limit, and tries again what had to wait.
     pub(super) async fn expire_trash(&self, workspace: &Workspace) -> Result<(), Failure> {
         let limits = self.workspaces.config(&workspace.repo).await?.trash;
-        let entries = self.trash_of(workspace).await?;
+        let roots = self.roots_of(workspace).await?;
+        let entries = self.trash_in(&roots).await?;
         let (due, waiting) = blocking(move || {
             let sized: Vec<_> = entries
                 .into_iter()
@@ -276,7 +272,7 @@ impl Owner {
             self.live.save_later(entry);
         }
         let mut due = due;
-        for root in self.roots_of(workspace).await? {
+        for root in roots {
             if worktree::is_half_emptied(&root)? {
                 due.entry(root).or_default();
             }
@@ -292,6 +288,19 @@ impl Owner {
         }
         Ok(())
     }
+}
+
+/// What the trash in roots has that is no entry.
+async fn leftovers_in(roots: &BTreeSet<PathBuf>) -> Result<Vec<LeftoverView>, Failure> {
+    let roots = roots.clone();
+    let view = |left: Leftover| LeftoverView {
+        bytes: left.bytes(),
+        path: left.path.into(),
+        id: left.lane_id,
+        reason: left.reason,
+    };
+    blocking(move || roots.iter().flat_map(|root| said(root, trash::leftovers(root))).map(view).collect())
+        .await
 }
 
 /// What was found in a root; one that cannot be read is said in the log.
