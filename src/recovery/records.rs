@@ -1,6 +1,6 @@
 //! Records as the store keeps them, back to values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -46,6 +46,21 @@ pub fn lanes(snapshot: &Snapshot) -> Vec<Lane> {
         }
     }
     lanes.into_values().collect()
+}
+
+/// These lanes, and all that they were brought back from, one from the other.
+pub fn with_origins(
+    ids: impl IntoIterator<Item = LaneId>,
+    lanes: &BTreeMap<LaneId, Lane>,
+) -> BTreeSet<LaneId> {
+    let mut found = BTreeSet::new();
+    for id in ids {
+        let mut next = Some(id);
+        while let Some(id) = next.filter(|id| found.insert(*id)) {
+            next = lanes.get(&id).and_then(|lane| lane.restored_from);
+        }
+    }
+    found
 }
 
 /// Every workspace.

@@ -118,21 +118,12 @@ impl Owner {
         let snapshot = self.bus.snapshot(vec![Table::Lanes]).await?;
         let lanes: BTreeMap<LaneId, Lane> =
             records::lanes(&snapshot).into_iter().map(|lane| (lane.id, lane)).collect();
-        let mut vouched = BTreeSet::new();
-        for lane in lanes.values() {
-            let in_trash = || {
-                let trash = lane.order.root.as_path().join(crate::worktree::trash::TRASH_DIR);
-                seen.trash.contains(&lane.id) || trash.join(lane.id.to_string()).symlink_metadata().is_ok()
-            };
-            if !known.lanes.contains_key(&lane.id) && !in_trash() {
-                continue;
-            }
-            let mut next = Some(lane.id);
-            while let Some(id) = next.filter(|id| vouched.insert(*id)) {
-                next = lanes.get(&id).and_then(|lane| lane.restored_from);
-            }
-        }
-        Ok(vouched)
+        let in_trash = |lane: &Lane| {
+            let trash = lane.order.root.as_path().join(crate::worktree::trash::TRASH_DIR);
+            seen.trash.contains(&lane.id) || trash.join(lane.id.to_string()).symlink_metadata().is_ok()
+        };
+        let vouching = lanes.values().filter(|lane| known.lanes.contains_key(&lane.id) || in_trash(lane));
+        Ok(records::with_origins(vouching.map(|lane| lane.id), &lanes))
     }
 
     /// Every root of every workspace, the former ones included.

@@ -16,6 +16,7 @@ use crate::lanes::lane::Lane;
 use crate::lanes::table::State;
 use crate::lanes::workspace::Workspace;
 use crate::raw::Raw;
+use crate::recovery::records::with_origins;
 use crate::worktree::trash::Leftover;
 use crate::worktree::{self, Saved, TrashEntry, layout, trash};
 
@@ -169,13 +170,7 @@ impl Owner {
         let roots = self.roots_among(workspace, records.values()).await?;
         kept.extend(self.in_trash(&roots).await?);
         kept.extend(records.values().filter(|lane| lane.state() != State::Closed).map(|lane| lane.id));
-        for id in kept.clone() {
-            let mut next = records.get(&id).and_then(|lane| lane.restored_from);
-            while let Some(id) = next.filter(|id| kept.insert(*id)) {
-                next = records.get(&id).and_then(|lane| lane.restored_from);
-            }
-        }
-        for id in logged.difference(&kept) {
+        for id in logged.difference(&with_origins(kept, &records)) {
             let ours = records.get(id).filter(|lane| lane.workspace_id() == workspace.id);
             if ours.is_some_and(|lane| lane.tree.is_some() && can_tell(workspace, lane.order.root.as_path()))
             {
