@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::check::Check;
 use super::disk::{Place as DiskPlace, judge_disk};
@@ -286,10 +286,14 @@ fn tree_facts(
 
 /// The links, once those that do not fit are no longer just being made: git writes an entry file by file.
 fn settled(common_dir: &Path) -> Vec<Link> {
-    let changed = |link: &Link| link.admin.symlink_metadata().and_then(|meta| meta.modified()).ok();
+    let changed_ms = |link: &Link| {
+        let meta = link.admin.symlink_metadata().ok()?;
+        let ms = meta.mtime().checked_mul(1000)?.checked_add(meta.mtime_nsec() / 1_000_000)?;
+        u64::try_from(ms).ok()
+    };
     let is_young = |link: &Link| {
-        let age = changed(link).and_then(|at| SystemTime::now().duration_since(at).ok());
-        link.state != LinkState::Fits && age.is_some_and(|age| age < MAKING)
+        let age = changed_ms(link).and_then(|at| clock::now().as_ms().checked_sub(at));
+        link.state != LinkState::Fits && age.is_some_and(|ms| Duration::from_millis(ms) < MAKING)
     };
     let until = Instant::now() + 2 * MAKING;
     loop {
