@@ -53,15 +53,8 @@ pub fn inspect(path: &Path, owned: bool) -> Result<Option<Inspection>, StoreErro
     if version == 0 || version > schema::VERSION {
         return Ok(Some(found));
     }
-    let agrees: bool = transaction
-        .query_row(
-            "SELECT coalesce((SELECT max(offset) FROM events), trimmed) = head FROM journal WHERE id = 1",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(failed)?;
-    if !agrees {
-        found.damage = Some("its newest events are missing".to_owned());
+    if let Some(missing) = schema::missing(&transaction).map_err(failed)? {
+        found.damage = Some(missing.to_owned());
         return Ok(Some(found));
     }
     found.newest = transaction

@@ -112,16 +112,8 @@ fn check(connection: &Connection, path: &Path, version: i64) -> Result<(), Store
         // Somebody else's database in our place.
         return if tables == 0 { Ok(()) } else { Err(corrupt(path, "it has tables that are not ours")) };
     }
-    // The counters must agree with what is there: a store that lost its newest events would reuse offsets.
-    let agrees: bool = connection
-        .query_row(
-            "SELECT coalesce((SELECT max(offset) FROM events), trimmed) = head FROM journal WHERE id = 1",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(|source| damaged(path, "check", source))?;
-    if !agrees {
-        return Err(corrupt(path, "its newest events are missing"));
+    if let Some(missing) = schema::missing(connection).map_err(|source| damaged(path, "check", source))? {
+        return Err(corrupt(path, missing));
     }
     if fs::metadata(path).is_ok_and(|meta| meta.len() <= CHECK_ALL_BYTES) {
         let verdict: String =

@@ -44,6 +44,16 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+/// What the counters say should be there and is not: a store that lost its newest events would reuse offsets.
+pub(super) fn missing(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
+    let agrees: bool = connection.query_row(
+        "SELECT coalesce((SELECT max(offset) FROM events), trimmed) = head FROM journal WHERE id = 1",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok((!agrees).then_some("its newest events are missing"))
+}
+
 /// Applies what is missing, each migration in a transaction of its own, and gives a new store its `epoch`.
 /// Returns true when the store was new.
 pub(super) fn migrate(connection: &mut Connection, epoch: &str) -> rusqlite::Result<bool> {
