@@ -1,7 +1,10 @@
-//! What `/proc` says about processes.
+//! What `/proc` says.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 /// One line of `/proc/<pid>/stat`, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +160,27 @@ pub fn owner(pid: u32) -> Option<u32> {
 /// How many threads a process has; 1 when nobody can tell.
 pub fn threads(pid: u32) -> u64 {
     std::fs::metadata(format!("/proc/{pid}/task")).map_or(1, |m| m.nlink().saturating_sub(2).max(1))
+}
+
+/// A path as `mountinfo` has it: space, tab, line end and backslash are written as a backslash and three octal
+/// digits.
+pub fn mount_path(text: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let octal = text.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (text[at], octal.and_then(|digits| u8::from_str_radix(digits, 8).ok())) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
 }
 
 /// The boot that pids and start times belong to.

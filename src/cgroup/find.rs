@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::proc;
+
 /// What a group can limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Controller {
@@ -95,13 +97,7 @@ fn mount(line: &str) -> Option<(&str, &str, PathBuf, &str)> {
     let (root, folder) = (before.next()?, before.next()?);
     let mut after = after.split(' ');
     let (kind, options) = (after.next()?, after.nth(1)?);
-    Some((kind, root, unescaped(folder), options))
-}
-
-/// A path of mountinfo: space, tab, line end and backslash are written in octal.
-fn unescaped(text: &str) -> PathBuf {
-    let pairs = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to)).into()
+    Some((kind, root, proc::mount_path(folder.as_bytes()), options))
 }
 
 /// The path of a group below the root of a mount; none when the mount does not show it.

@@ -1,11 +1,12 @@
 //! Tells what keeps a folder from being freed: what is mounted in it, and who works in it.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::quoted_path;
+use crate::proc;
 
 /// Where something is mounted below a folder (canonical), in this process's view.
 pub(super) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
@@ -21,27 +22,7 @@ pub(super) fn mounted_at(path: &Path) -> String {
 /// The mount points in a text such as `/proc/self/mountinfo`.
 pub(super) fn mount_points(table: &[u8]) -> Vec<PathBuf> {
     let lines = table.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| Some(unescaped(line.split(|byte| *byte == b' ').nth(4)?))).collect()
-}
-
-/// Space, tab, line end and backslash are written as a backslash and three octal digits.
-fn unescaped(text: &[u8]) -> PathBuf {
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let octal = text.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        match (text[at], octal.and_then(|digits| u8::from_str_radix(digits, 8).ok())) {
-            (b'\\', Some(byte)) => {
-                out.push(byte);
-                at += 4;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(out))
+    lines.filter_map(|line| Some(proc::mount_path(line.split(|byte| *byte == b' ').nth(4)?))).collect()
 }
 
 /// How often a process is looked for again before it is believed to stay.
