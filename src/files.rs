@@ -1,10 +1,10 @@
-//! Writes a file that cannot be half there: beside its target, synced, swapped in.
+//! Files by their names: written so that none is half there, and known again by which one it was.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -13,6 +13,53 @@ use crate::fault;
 
 /// So often a file is begun again that a sweep took for a leftover in the moment it was made.
 const TRIES: u32 = 8;
+
+/// A file by its name, and which one it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl Place {
+    /// The file at `path`; a link is not followed.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::from_facts(path, &fs::symlink_metadata(path)?))
+    }
+
+    /// The file that was opened as `path`.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn of_open(path: &Path, file: &File) -> io::Result<Self> {
+        Ok(Self::from_facts(path, &file.metadata()?))
+    }
+
+    fn from_facts(path: &Path, facts: &fs::Metadata) -> Self {
+        Self { path: path.to_owned(), dev: facts.dev(), ino: facts.ino() }
+    }
+
+    /// The name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True while the name leads to that file. Takes a microsecond.
+    ///
+    /// # Errors
+    /// When nobody can tell (no descriptor, no right): the caller says what it stands for then.
+    pub fn is_held(&self) -> io::Result<bool> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (self.dev, self.ino)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 /// Puts a file (0600) in the place of what is there, or of nothing, and syncs the folder. A link in the
 /// place is replaced, not followed. What somebody who was killed left beside it goes.

@@ -1,29 +1,26 @@
 //! The listening socket: bound for our user alone, taken away when the runtime goes.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use tokio::net::UnixListener;
 
 use super::DaemonError;
 use crate::api::socket::{Address, socket_path};
+use crate::files::Place;
 use crate::home::private_folder;
 
 /// The listening socket of a home. Dropping it takes the file away.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
-    place: Place,
+    file: Removed,
 }
 
-/// The file, and which one it was when we made it.
+/// The file; removed when this is dropped.
 #[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    dev: u64,
-    ino: u64,
-}
+struct Removed(Place);
 
 impl Socket {
     /// Binds the socket of `home`, 0600 in a folder of 0700.
@@ -42,13 +39,13 @@ impl Socket {
         // Nobody else can enter the home, so nobody connects between these two steps.
         let listener = UnixListener::bind(&address.path).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let made = std::fs::symlink_metadata(&path).map_err(failed)?;
-        Ok(Self { listener, place: Place { path: path.clone(), dev: made.dev(), ino: made.ino() } })
+        let file = Removed(Place::of(&path).map_err(failed)?);
+        Ok(Self { listener, file })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.place.path
+        self.file.0.path()
     }
 
     pub(super) fn listener(&self) -> &UnixListener {
@@ -56,12 +53,11 @@ impl Socket {
     }
 }
 
-impl Drop for Place {
+impl Drop for Removed {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == (self.dev, self.ino));
-        if ours {
-            let _gone_already = std::fs::remove_file(&self.path);
+        // Only what is surely ours: another runtime may have put its own there.
+        if self.0.is_held().unwrap_or(false) {
+            let _gone_already = std::fs::remove_file(self.0.path());
         }
     }
 }

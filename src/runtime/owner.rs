@@ -70,7 +70,8 @@ impl Owner {
         let stop = CancellationToken::new();
         let (locked, leave) = (lock.place()?, stop.clone());
         let owned = move || {
-            let ours = locked.holds();
+            // What cannot be looked at is not gone.
+            let ours = locked.is_held().unwrap_or(true);
             if !ours {
                 tracing::error!("the state folder was taken away; this runtime leaves it to the next owner");
                 leave.cancel();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-use super::place::Place;
 use super::readers::Readers;
 use super::reserve::Reserve;
 use super::rows::{self, Counters};
@@ -18,6 +17,7 @@ use super::writer::{Answer, Job, Owned, Seen, Writer};
 use super::{Opened, StoreError, open};
 use crate::bus::{Batch, BoxFuture, Event, Hub, Journal, Page, Pattern, Query, Snapshot, Table, upper_bound};
 use crate::failure::Failure;
+use crate::files::Place;
 
 /// What may wait for the writer, in KiB of JSON and at least one for each batch: ten thousand publishers
 /// at once pass without waiting, and payloads of a megabyte do not fill the memory.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
 use crate::clock::{self, Timestamp};
 use crate::failure::{Code, Failure};
+use crate::files::Place;
 use crate::proc;
 
 /// The file in the state folder.
@@ -235,12 +235,9 @@ fn lock(path: &Path) -> Result<File, LockError> {
             Err(error) => return Err(failed(error.into())),
         }
         // Locked is what the name leads to, not a file that somebody has removed meanwhile.
-        let ours = file.metadata().map_err(failed)?;
-        match fs::symlink_metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
-            Ok(_another) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(failed(source)),
+        let ours = Place::of_open(path, &file).map_err(failed)?;
+        if ours.is_held().map_err(failed)? {
+            return Ok(file);
         }
     }
 }

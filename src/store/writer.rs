@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::place::{Place, put_back};
+use super::put_back::put_back;
 use super::reserve::Reserve;
 use super::rows::{self, Counters, Tally};
 use super::{Retention, StoreError};
@@ -18,6 +18,7 @@ use crate::bus::{Batch, Event, Hub, Write};
 use crate::clock;
 use crate::failure::Failure;
 use crate::fault;
+use crate::files::Place;
 use crate::ids::EventId;
 
 /// One transaction holds at most so many batches: it stays well under a tenth of a second.
@@ -121,7 +122,8 @@ impl Writer {
 
     /// Writes the store again when its file was deleted or exchanged; refuses when the folder has another owner.
     fn stay(&mut self) -> Result<(), StoreError> {
-        if self.place.holds() {
+        // What cannot be looked at (no descriptor, no right) is not gone.
+        if self.place.is_held().unwrap_or(true) {
             return Ok(());
         }
         let path = &self.seen.path;

@@ -1,44 +1,16 @@
-//! Where the store is, and that it still is there: a file that was deleted or exchanged under an open store
-//! would take everything that is written from then on with it.
+//! Writes a store again whose file was deleted or exchanged under it: that would take everything that is
+//! written from then on with it.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::StoreError;
 use super::open::{move_aside, open_whole, with_suffix};
-
-/// A file by its name, and which one it was when it was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    path: PathBuf,
-    dev: u64,
-    ino: u64,
-}
-
-impl Place {
-    /// The file at `path`.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let about = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), dev: about.dev(), ino: about.ino() })
-    }
-
-    /// True while the name leads to that file. Takes a microsecond.
-    pub fn holds(&self) -> bool {
-        // What cannot be looked at (no descriptor, no right) is not gone.
-        match fs::symlink_metadata(&self.path) {
-            Ok(about) => (about.dev(), about.ino()) == (self.dev, self.ino),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
-    }
-}
 
 /// Writes a store that lost its name under it again, from the connection that still has all of it; what was
 /// put in its place is moved aside.
