@@ -9,7 +9,7 @@ use super::model::{Backend, Config, Hook};
 use super::units;
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 35] = [
+pub const KEYS: [&str; 36] = [
     "lanes.capacity",
     "lanes.branch_prefix",
     "worktree.root",
@@ -35,6 +35,7 @@ pub const KEYS: [&str; 35] = [
     "limits.open_files",
     "disk.min_free",
     "disk.min_inodes",
+    "disk.budget",
     "trash.keep",
     "trash.max",
     "events.keep",
@@ -99,6 +100,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
         "limits.open_files" => count(value, 64, 1 << 30, |n| config.limits.open_files = Some(n)),
         "disk.min_free" => size(value, 0, 1 << 50, |n| config.disk.min_free = n),
         "disk.min_inodes" => count(value, 0, 1 << 40, |n| config.disk.min_inodes = n),
+        "disk.budget" => size(value, 0, 1 << 50, |n| config.disk.budget = Some(n)),
         "trash.keep" => span(value, Duration::ZERO, YEARS, |d| config.trash.keep = d),
         "trash.max" => size(value, 0, 1 << 50, |n| config.trash.max = Some(n)),
         "events.keep" => span(value, HOUR, YEARS, |d| config.events.keep = d),

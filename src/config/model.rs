@@ -202,11 +202,14 @@ pub struct Disk {
     pub min_free: u64,
     /// Inodes that must stay free.
     pub min_inodes: u64,
+    /// Bytes that spare trees and trash of a workspace may take together, when limited. Spares are given up
+    /// for it; trash is not: `trash.max` limits that.
+    pub budget: Option<u64>,
 }
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { min_free: 512 << 20, min_inodes: 10_000 }
+        Self { min_free: 512 << 20, min_inodes: 10_000, budget: None }
     }
 }
 

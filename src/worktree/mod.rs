@@ -12,6 +12,7 @@
 pub mod archive;
 mod archive_save;
 mod archive_walk;
+pub mod budget;
 mod call;
 pub mod changes;
 pub mod discover;
@@ -55,6 +56,7 @@ mod undo;
 mod whereabouts;
 
 pub use archive_save::{SaveStep, save, save_until};
+pub use budget::{DiskFacts, Room, Short, Usage, Verdict, judge};
 pub use changes::{changes, diff, is_merged};
 pub use discover::discover;
 pub use error::WorktreeError;
@@ -70,6 +72,7 @@ pub use provision::{BoxFuture, Direct, Floors, Runner, Step, admin_dir_of, provi
 pub use remove::{Removed, remove_tree};
 pub use resolve::{check_branch, resolve_base};
 pub use restore::{RestoreStep, bring_back, bring_back_until, restoring_as, roll_back};
+pub use size::{measure, room};
 pub use spare::{Kept, Spare, SpareKind, spares};
 pub use token::{begun_trees, found_tree, is_of, lock_reason, owned_trees, read_token, write_token};
 pub use trash_empty::{Emptied, empty, is_half_emptied, is_unswept, sweep};

@@ -12,7 +12,7 @@ use super::discover::gitfile_target;
 use super::error::{WorktreeError, tail};
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
 use super::model::{Order, Repository, Tree};
-use super::{files, layout, lock, reserve, token, undo};
+use super::{files, layout, lock, reserve, size, token, undo};
 use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
@@ -188,18 +188,15 @@ fn branch_exists(order: &Order) -> WorktreeError {
 /// # Errors
 /// `DiskLow`, `File`.
 pub fn check_free(root: &Path, floors: Floors) -> Result<(), WorktreeError> {
-    let stat =
-        rustix::fs::statvfs(root).map_err(|error| WorktreeError::file("look at the disk of", root, error))?;
+    let room = size::room(root)?;
     let low = |free, floor, unit| Err(WorktreeError::DiskLow { path: root.into(), free, floor, unit });
-    let bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if bytes < floors.bytes {
-        return low(bytes, floors.bytes, "bytes");
+    if room.bytes < floors.bytes {
+        return low(room.bytes, floors.bytes, "bytes");
     }
-    // Some file systems have no fixed number of inodes and say 0.
-    if stat.f_files > 0 && stat.f_favail < floors.inodes {
-        return low(stat.f_favail, floors.inodes, "inodes");
+    match room.inodes {
+        Some(inodes) if inodes < floors.inodes => low(inodes, floors.inodes, "inodes"),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }
 
 async fn add_tree(

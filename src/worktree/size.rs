@@ -1,4 +1,4 @@
-//! Measures a folder on the disk, however deep it is.
+//! Measures what a folder takes on the disk, however deep it is, and what the disk has left.
 
 use std::ffi::CString;
 use std::io;
@@ -9,16 +9,31 @@ use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::archive_walk::open_top;
+use super::budget::{Room, Usage};
+use super::error::WorktreeError;
 use super::remove::open_beneath;
 
-/// The bytes that a file, or a folder with everything in it, takes on the disk. Follows no link, enters no
-/// mount, and holds two folders open at any depth. What cannot be read counts nothing. Blocks.
+/// What may still be used of the disk that a folder is on. Blocks.
+///
+/// # Errors
+/// `File`.
+pub fn room(folder: &Path) -> Result<Room, WorktreeError> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|error| WorktreeError::file("look at the disk of", folder, error))?;
+    let bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    // Some file systems have no fixed number of inodes and say 0.
+    Ok(Room { bytes, inodes: (stat.f_files > 0).then_some(stat.f_favail) })
+}
+
+/// What a file, or a folder with everything in it, takes on the disk. Follows no link, enters no mount, and
+/// holds two folders open at any depth. What cannot be read counts nothing; a file with several names counts
+/// for each of them. Blocks.
 ///
 /// # Errors
 /// When `path` itself cannot be looked at.
-pub(super) fn disk_bytes(path: &Path) -> io::Result<u64> {
+pub fn measure(path: &Path) -> io::Result<Usage> {
     let stat = rustix::fs::lstat(path)?;
-    let mut total = bytes_of(&stat);
+    let mut total = usage_of(&stat);
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(total);
     }
@@ -52,7 +67,7 @@ struct Level {
 }
 
 /// Counts what lies directly in a folder, and remembers the folders in it.
-fn look(folder: BorrowedFd<'_>, name: CString, total: &mut u64) -> Level {
+fn look(folder: BorrowedFd<'_>, name: CString, total: &mut Usage) -> Level {
     let id = rustix::fs::fstat(folder).map(|stat| (stat.st_dev, stat.st_ino)).unwrap_or_default();
     let mut level = Level { name, id, folders: Vec::new() };
     for entry in Dir::read_from(folder).into_iter().flatten().flatten() {
@@ -61,7 +76,7 @@ fn look(folder: BorrowedFd<'_>, name: CString, total: &mut u64) -> Level {
             continue;
         }
         let Ok(stat) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        *total += bytes_of(&stat);
+        *total = total.and(usage_of(&stat));
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             level.folders.push(name.to_owned());
         }
@@ -89,6 +104,6 @@ fn above(top: &OwnedFd, below: BorrowedFd<'_>, levels: &[Level]) -> Result<Owned
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between targets")]
-fn bytes_of(stat: &Stat) -> u64 {
-    stat.st_blocks as u64 * 512
+fn usage_of(stat: &Stat) -> Usage {
+    Usage { bytes: stat.st_blocks as u64 * 512, inodes: 1 }
 }

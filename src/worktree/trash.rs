@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::WorktreeError;
 use super::model::{Saved, TrashEntry};
-use super::size::disk_bytes;
+use super::size::measure;
 use crate::clock::Timestamp;
 use crate::fault;
 use crate::ids::LaneId;
@@ -99,7 +99,7 @@ pub struct Leftover {
 impl Leftover {
     /// The bytes that it takes on the disk. Blocks.
     pub fn bytes(&self) -> u64 {
-        disk_bytes(&self.path).unwrap_or(0)
+        measure(&self.path).map_or(0, |usage| usage.bytes)
     }
 }
 
@@ -171,7 +171,9 @@ pub fn is_unfinished(entry: &TrashEntry) -> bool {
 /// `File` when it cannot be read.
 pub fn size(entry: &TrashEntry) -> Result<u64, WorktreeError> {
     let spot = Spot::new(entry.order.root.as_path(), entry.order.lane_id);
-    disk_bytes(&spot.dir).map_err(|source| WorktreeError::file("measure", &spot.dir, source))
+    measure(&spot.dir)
+        .map(|usage| usage.bytes)
+        .map_err(|source| WorktreeError::file("measure", &spot.dir, source))
 }
 
 /// The entries to be emptied: those older than `keep`, then the oldest until the rest fits in `max_bytes`.

@@ -39,6 +39,7 @@ mod task_room;
 mod task_stale;
 mod tidy;
 mod worktree_archive;
+mod worktree_budget;
 mod worktree_changes;
 mod worktree_git;
 mod worktree_layout;
