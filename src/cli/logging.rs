@@ -21,6 +21,8 @@ pub fn to_stderr(text: Option<&str>) -> Result<(), Failure> {
         .with_env_filter(filter(Some(text), "off")?)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // Saying that would panic in whoever logs: a full disk takes neither.
+        .log_internal_errors(false)
         .try_init();
     Ok(())
 }
