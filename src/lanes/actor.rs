@@ -1,11 +1,12 @@
 //! The owner of one lane: takes its requests one by one, writes down, tells, then acts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Ask, Handle, MAILBOX, Message};
@@ -19,8 +20,12 @@ use crate::failure::{Code, Failure};
 use crate::ids::TaskId;
 use crate::keeper::Identity;
 
-/// Between two attempts to write down the end of an effect when the journal cannot.
+/// Before what effects brought is tried again when the journal could not be written; longer each time.
 const JOURNAL_RETRY: Duration = Duration::from_millis(250);
+/// The longest such pause: a disk that has room again is noticed soon, and a full one is left alone.
+const SLOWEST_RETRY: Duration = Duration::from_secs(2);
+/// Whoever waits for something that cannot be written down is told so after this: no passing trouble.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a stopping runtime waits for a worktree that is being made or retired.
 pub const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -38,6 +43,14 @@ struct Outcome {
     then: Option<Effect>,
 }
 
+/// What effects brought, which is to be written down.
+enum Seen {
+    /// One that goes on has seen this.
+    Sight(Input),
+    /// One has ended.
+    End(Outcome),
+}
+
 /// Who waits for the start of a task.
 type Waiter = oneshot::Sender<Result<Arc<Lane>, Failure>>;
 
@@ -50,6 +63,13 @@ pub(super) struct Actor {
     /// What effects that go on have seen, and where they say it.
     seen: mpsc::Receiver<Input>,
     tell: Tell,
+    /// What could not be written down yet, in order. Nothing more is taken from effects meanwhile; requests are.
+    held: VecDeque<Seen>,
+    held_since: Option<Instant>,
+    again_at: Instant,
+    pause: Duration,
+    /// Why it cannot, once it is more than a passing trouble.
+    stuck: watch::Sender<Option<Failure>>,
     view: watch::Sender<Arc<Lane>>,
     effects: JoinSet<Outcome>,
     launches: HashMap<TaskId, Launch>,
@@ -76,7 +96,8 @@ impl Actor {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let (tell, seen) = mpsc::channel(SEEN);
         let (view, watcher) = watch::channel(Arc::clone(&lane));
-        let handle = Handle { id: lane.id, mailbox: sender, view: watcher };
+        let (stuck, is_stuck) = watch::channel(None);
+        let handle = Handle { id: lane.id, mailbox: sender, view: watcher, stuck: is_stuck };
         let actor = Self {
             lane,
             bus,
@@ -84,6 +105,11 @@ impl Actor {
             mailbox,
             seen,
             tell,
+            held: VecDeque::new(),
+            held_since: None,
+            again_at: Instant::now(),
+            pause: JOURNAL_RETRY,
+            stuck,
             view,
             effects: JoinSet::new(),
             launches: HashMap::new(),
@@ -122,14 +148,17 @@ impl Actor {
                     self.finish().await;
                     break;
                 }
-                Some(ended) = self.effects.join_next(), if !self.effects.is_empty() => {
+                () = tokio::time::sleep_until(self.again_at), if !self.held.is_empty() => {
+                    self.write_held().await;
+                }
+                Some(ended) = self.effects.join_next(), if self.held.is_empty() && !self.effects.is_empty() => {
                     // A panicking effect is a bug of ours; it must not end the owner of the lane.
                     if let Ok(outcome) = ended {
                         self.took_effect(outcome).await;
                     }
                 }
-                Some(input) = self.seen.recv() => {
-                    self.took_sight(input).await;
+                Some(input) = self.seen.recv(), if self.held.is_empty() => {
+                    self.take(Seen::Sight(input)).await;
                     if let Ok(message) = self.mailbox.try_recv() {
                         self.handle(message).await;
                     }
@@ -154,8 +183,17 @@ impl Actor {
 
     /// Takes the ends of effects while there are any and `more` wants them, up to a deadline.
     async fn drain(&mut self, wait: Duration, more: impl Fn(&Lane) -> bool) {
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = Instant::now() + wait;
         while more(&self.lane) {
+            if !self.held.is_empty() {
+                if self.again_at > deadline {
+                    tracing::warn!(lane = %self.lane.id, "what could not be written down is left to the next start");
+                    return;
+                }
+                tokio::time::sleep_until(self.again_at).await;
+                self.write_held().await;
+                continue;
+            }
             match tokio::time::timeout_at(deadline, self.effects.join_next()).await {
                 Ok(Some(Ok(outcome))) => self.took_effect(outcome).await,
                 Ok(Some(Err(_panicked))) => {}
@@ -197,8 +235,64 @@ impl Actor {
         }
     }
 
-    /// Takes what an effect that goes on has seen; what does not fit any more is left.
-    async fn took_sight(&mut self, input: Input) {
+    async fn took_effect(&mut self, outcome: Outcome) {
+        // What was seen before the end comes before it.
+        while let Ok(input) = self.seen.try_recv() {
+            self.take(Seen::Sight(input)).await;
+        }
+        self.take(Seen::End(outcome)).await;
+    }
+
+    /// Takes what an effect brought, behind what could not be written down yet.
+    async fn take(&mut self, seen: Seen) {
+        self.held.push_back(seen);
+        if self.held.len() == 1 {
+            self.write_held().await;
+        }
+    }
+
+    /// Writes down what effects brought, as far as the journal can be written.
+    async fn write_held(&mut self) {
+        while let Some(seen) = self.held.pop_front() {
+            let written = match &seen {
+                Seen::Sight(input) => self.write_sight(input).await,
+                Seen::End(outcome) => self.write_end(outcome).await,
+            };
+            if let Err(failure) = written {
+                self.held.push_front(seen);
+                return self.hold(failure);
+            }
+        }
+        self.held_since = None;
+        self.pause = JOURNAL_RETRY;
+        self.stuck.send_if_modified(|stuck| stuck.take().is_some());
+    }
+
+    /// Waits with what could not be written down; after a while those who wait for it are told.
+    fn hold(&mut self, failure: Failure) {
+        let now = Instant::now();
+        if self.held_since.is_none() {
+            tracing::warn!(lane = %self.lane.id, error = %failure, "the end of an effect could not be written down");
+        }
+        let since = *self.held_since.get_or_insert(now);
+        self.again_at = now + self.pause;
+        self.pause = (self.pause * 2).min(SLOWEST_RETRY);
+        if now.duration_since(since) < STUCK_AFTER {
+            return;
+        }
+        let started: Vec<_> = self.held.iter().filter_map(start_of).collect();
+        for (id, failed) in started {
+            // A command that runs does so whether that is written down or not.
+            let lane = Arc::clone(&self.lane);
+            self.answer(id, failed.map_or(Ok(lane), Err));
+        }
+        let hint = failure.hint.clone().unwrap_or_default();
+        let failure = failure.hint(format!("{hint}; what was begun then goes on by itself"));
+        self.stuck.send_replace(Some(failure));
+    }
+
+    /// What was seen of a task; what does not fit any more is left.
+    async fn write_sight(&mut self, input: &Input) -> Result<(), Failure> {
         let ours = Context::new(Who::lanes());
         let task = input.task().and_then(|id| self.lane.tasks.get(&id));
         let context = match (task.and_then(|task| self.cause.get(&task.id)), task) {
@@ -206,58 +300,50 @@ impl Actor {
             (None, Some(task)) => task.identity.as_ref().map_or(ours.clone(), |found| caused_by(found, ours)),
             (None, None) => ours,
         };
-        if let Err(refusal) = self.decide(input, &context).await {
-            tracing::warn!(lane = %self.lane.id, error = %refusal, "what was seen of a task was not taken");
+        match self.decide(input.clone(), &context).await {
+            Err(failure) if is_of_journal(&failure) => return Err(failure),
+            Err(refusal) => {
+                tracing::warn!(lane = %self.lane.id, error = %refusal, "what was seen of a task was not taken");
+            }
+            Ok(_lane) => {}
         }
+        Ok(())
     }
 
-    async fn took_effect(&mut self, outcome: Outcome) {
-        // What was seen before the end comes before it.
-        while let Ok(input) = self.seen.try_recv() {
-            self.took_sight(input).await;
-        }
+    async fn write_end(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         let Outcome { input, context, then } = outcome;
         let Some(input) = input else {
             self.counting = false;
-            return;
+            return Ok(());
         };
-        match &input {
+        let busy = (self.counting, self.cleaning);
+        match input {
             Input::Counted { .. } => self.counting = false,
             Input::Cleaned { .. } | Input::CleanupFailed(_) => self.cleaning = false,
             _other => {}
         }
-        let answered = match &input {
-            Input::Started(id, _) => Some((*id, None)),
-            Input::NotStarted(id, failure) => Some((*id, Some(failure.clone()))),
-            _other => None,
-        };
-        let forgotten = match &input {
-            Input::Gone(id) | Input::NotStarted(id, _) => Some(*id),
-            _other => None,
-        };
-        let result = loop {
-            match self.decide(input.clone(), &context).await {
-                Err(failure) if failure.code == Code::Io && !self.stop.is_cancelled() => {
-                    tracing::warn!(lane = %self.lane.id, error = %failure, "the end of an effect could not be written down");
-                    tokio::time::sleep(JOURNAL_RETRY).await;
-                }
-                other => break other,
+        match self.decide(input.clone(), context).await {
+            Err(failure) if is_of_journal(&failure) => {
+                (self.counting, self.cleaning) = busy;
+                return Err(failure);
             }
-        };
-        if let Err(refusal) = &result {
-            tracing::error!(lane = %self.lane.id, error = %refusal, "the end of an effect was refused");
+            Err(refusal) => {
+                tracing::error!(lane = %self.lane.id, error = %refusal, "the end of an effect was refused");
+            }
+            Ok(_lane) => {}
         }
-        if let Some((id, failure)) = answered {
+        if let Some((id, failed)) = start_of_input(input) {
             let lane = Arc::clone(&self.lane);
-            self.answer(id, failure.map_or(Ok(lane), Err));
+            self.answer(id, failed.map_or(Ok(lane), Err));
         }
-        if let Some(id) = forgotten {
-            self.cause.remove(&id);
-            self.world.forget(id);
+        if let Input::Gone(id) | Input::NotStarted(id, _) = input {
+            self.cause.remove(id);
+            self.world.forget(*id);
         }
         if let Some(effect) = then {
-            self.act(vec![effect], &context);
+            self.act(vec![*effect], context);
         }
+        Ok(())
     }
 
     /// Decides, writes down, tells, acts.
@@ -392,6 +478,27 @@ impl Actor {
                 }
             }
         });
+    }
+}
+
+/// True when the journal could not be written: no answer of the machine, and it may pass.
+fn is_of_journal(failure: &Failure) -> bool {
+    matches!(failure.code, Code::Io | Code::DiskLow)
+}
+
+/// The task whose start has ended, and why it failed when it did.
+fn start_of(seen: &Seen) -> Option<(TaskId, Option<Failure>)> {
+    match seen {
+        Seen::Sight(_) => None,
+        Seen::End(outcome) => start_of_input(outcome.input.as_ref()?),
+    }
+}
+
+fn start_of_input(input: &Input) -> Option<(TaskId, Option<Failure>)> {
+    match input {
+        Input::Started(id, _) => Some((*id, None)),
+        Input::NotStarted(id, failure) => Some((*id, Some(failure.clone()))),
+        _other => None,
     }
 }
 

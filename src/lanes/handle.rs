@@ -39,6 +39,7 @@ pub struct Handle {
     pub(super) id: LaneId,
     pub(super) mailbox: mpsc::Sender<Message>,
     pub(super) view: watch::Receiver<Arc<Lane>>,
+    pub(super) stuck: watch::Receiver<Option<Failure>>,
 }
 
 impl Handle {
@@ -92,6 +93,20 @@ impl Handle {
         }
     }
 
+    /// As [`Handle::until`], for one who waits for the end of what was asked for.
+    ///
+    /// # Errors
+    /// Why what has been done cannot be written down now; once it can, it goes on by itself.
+    pub async fn until_told<T>(&self, done: impl FnMut(&Lane) -> Option<T>) -> Result<Option<T>, Failure> {
+        let mut stuck = self.stuck.clone();
+        let why = async { stuck.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) };
+        tokio::select! {
+            biased;
+            value = self.until(done) => Ok(value),
+            Some(failure) = why => Err(failure),
+        }
+    }
+
     /// Waits until the lane's owner has ended and its name is free; gives the lane as it was last.
     pub async fn ended(&self) -> Arc<Lane> {
         let mut view = self.view.clone();
@@ -100,8 +115,11 @@ impl Handle {
     }
 
     /// Waits until the lane has left `state`.
-    pub async fn left(&self, state: State) -> Option<Arc<Lane>> {
-        self.until(|lane| (lane.state() != state).then(|| Arc::new(lane.clone()))).await
+    ///
+    /// # Errors
+    /// As [`Handle::until_told`].
+    pub async fn left(&self, state: State) -> Result<Option<Arc<Lane>>, Failure> {
+        self.until_told(|lane| (lane.state() != state).then(|| Arc::new(lane.clone()))).await
     }
 
     async fn ask(&self, ask: Ask, context: Context) -> Result<Arc<Lane>, Failure> {

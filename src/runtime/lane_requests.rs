@@ -108,8 +108,8 @@ impl Owner {
         asked: &Create,
         context: Context,
     ) -> Result<CreateReply, Failure> {
-        handle.left(State::New).await;
-        handle.left(State::Provisioning).await;
+        handle.left(State::New).await?;
+        handle.left(State::Provisioning).await?;
         let lane = handle.lane();
         if !lane.state().takes_tasks() {
             return Err(Failure::new(Code::Busy, format!("lane {} is {}", lane.name(), lane.state().name()))
@@ -141,7 +141,7 @@ impl Owner {
     /// Begins, and waits until the tree is there or could not be made.
     async fn provision(&self, handle: &Handle, context: Context) -> Result<Arc<Lane>, Failure> {
         handle.apply(Input::Create, context).await?;
-        let ended = handle.left(State::Provisioning).await;
+        let ended = handle.left(State::Provisioning).await?;
         let lane = ended.unwrap_or_else(|| handle.lane());
         if lane.state() == State::Provisioning {
             return Err(Failure::new(Code::DaemonDown, "the runtime stopped before the lane was ready")
@@ -440,12 +440,12 @@ impl Owner {
             Err(refusal) => return Err(refusal),
         }
         let outcome = handle
-            .until(|lane| match (&lane.cleanup_failure, lane.state()) {
+            .until_told(|lane| match (&lane.cleanup_failure, lane.state()) {
                 (_, State::Closed) => Some(Ok(lane.closing_notes.clone())),
                 (Some(failure), State::Cleaning) => Some(Err(failure.clone())),
                 (Some(_) | None, _) => None,
             })
-            .await;
+            .await?;
         let notes = outcome.ok_or_else(|| {
             Failure::new(Code::DaemonDown, "the runtime is stopping; the cleanup goes on when it starts")
                 .hint("lanes ls")

@@ -47,7 +47,7 @@ impl Bench {
     async fn ready(&self, name: &str) -> Handle {
         let handle = self.lane(name);
         handle.apply(Input::Create, context()).await.expect("create");
-        handle.left(State::Provisioning).await.expect("provisioned");
+        handle.left(State::Provisioning).await.expect("told").expect("provisioned");
         handle
     }
 
@@ -211,7 +211,7 @@ async fn every_event_carries_the_correlation_of_the_request_that_caused_it() {
     let handle = bench.lane("a");
     let (create, start, cleanup) = (context(), context(), context());
     handle.apply(Input::Create, create.clone()).await.expect("create");
-    handle.left(State::Provisioning).await.expect("provisioned");
+    handle.left(State::Provisioning).await.expect("told").expect("provisioned");
     let task = run(&handle.lane());
     handle.start(task.clone(), Launch::default(), start.clone()).await.expect("start");
     bench.world.end(task.id);
