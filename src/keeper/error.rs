@@ -85,9 +85,14 @@ pub enum KeeperError {
         /// Why not.
         source: std::io::Error,
     },
-    /// `task.json` could not be written.
-    #[error("could not write down who the task is: {0}")]
-    WriteIdentity(#[source] std::io::Error),
+    /// Who the task is could not be written down, or there is no room for how it ends.
+    #[error("could not write into {}: {source}", path.display())]
+    WriteRun {
+        /// The run folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 impl From<KeeperError> for Failure {
@@ -112,7 +117,7 @@ impl From<KeeperError> for Failure {
             | KeeperError::MakeFolder { source, .. }
             | KeeperError::Listen { source, .. }
             | KeeperError::OpenTerminal(source)
-            | KeeperError::WriteIdentity(source) => Self::system(message, &source),
+            | KeeperError::WriteRun { source, .. } => Self::system(message, &source),
         }
     }
 }

@@ -224,6 +224,14 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         open_log.map_err(|source| KeeperError::MakeFolder { path: spec.log_dir.to_path_buf(), source })?;
     let listener =
         socket::listen(&run_path).map_err(|source| KeeperError::Listen { path: run_path, source })?;
+    let write_failed = |source| KeeperError::WriteRun { path: spec.run_dir.to_path_buf(), source };
+    // Before anything is started: who it is and how it ended must be told also when the disk is full by then.
+    [files::IDENTITY, files::EXIT].iter().try_for_each(|name| files::make_room(&run_dir, name)).map_err(
+        |error| {
+            files::clear(&run_dir);
+            write_failed(error)
+        },
+    )?;
     let umask = match &place {
         Place::Program { umask, .. } => Some(*umask),
         Place::Thread => None,
@@ -236,15 +244,15 @@ fn start_in(spec: Spec, place: Place) -> Result<Keep, KeeperError> {
         Place::Thread => Vec::new(),
     };
     let started = Instant::now();
-    let spawned = spawn::spawn(&spec, umask).inspect_err(|_| files::remove_socket(&run_dir))?;
+    let spawned = spawn::spawn(&spec, umask).inspect_err(|_| files::clear(&run_dir))?;
     fault::pass("keep.spawned");
     let identity = identify(&spec, &spawned);
     let attached = attach(&spec, &identity, place)
         .and_then(|parts| files::put(&run_dir, files::IDENTITY, &identity).map(|()| parts));
     let (tree, reaper) = attached.map_err(|error| {
         end_at_once(spawned.pid);
-        files::remove_socket(&run_dir);
-        KeeperError::WriteIdentity(error)
+        files::clear(&run_dir);
+        KeeperError::WriteRun { path: spec.run_dir.to_path_buf(), source: error }
     })?;
     fault::pass("keep.identity");
     if let Shape::Terminal { cols, rows } = spec.shape {
