@@ -117,7 +117,7 @@ impl std::fmt::Display for Code {
 
 /// What helps against a full disk.
 pub const DISK_HINT: &str =
-    "free some space: lanes trash empty, lanes cleanup --merged, or lower disk.min_free";
+    "free some space on that disk, then try again (lanes trash empty and lanes cleanup --merged may help)";
 
 /// The code of an error of the system, and what helps against it.
 pub fn about(source: &std::io::Error) -> (Code, &'static str) {
@@ -181,6 +181,14 @@ impl Failure {
     /// An I/O failure with what was attempted.
     pub fn io(attempt: impl std::fmt::Display, source: &std::io::Error) -> Self {
         Self::system(format!("could not {attempt}: {source}"), source)
+    }
+
+    /// An I/O failure in a place for which `hint` says what helps, but against a full disk.
+    pub fn in_place(message: impl Into<String>, source: &std::io::Error, hint: &str) -> Self {
+        match about(source) {
+            (Code::DiskLow, helps) => Self::new(Code::DiskLow, message).hint(helps),
+            _of_the_place => Self::new(Code::Io, message).hint(hint),
+        }
     }
 
     /// A failure whose message names what the system said: the code and the hint are those of that.

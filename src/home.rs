@@ -133,8 +133,8 @@ impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let message = error.to_string();
         match error {
-            HomeError::Folder { .. } => {
-                Self::new(Code::Io, message).hint("choose another home with --home or LANES_HOME")
+            HomeError::Folder { source, .. } => {
+                Self::in_place(message, &source, "choose another home with --home or LANES_HOME")
             }
             HomeError::Unsafe { path: _, why: _ } => Self::new(Code::ConfigInvalid, message)
                 .hint("give a folder of your own that nobody else can write to (mode 0700), not a link"),

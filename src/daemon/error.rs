@@ -78,11 +78,11 @@ pub enum DaemonError {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let message = error.to_string();
-        let failure = |code| Self::new(code, message);
+        let failure = |code| Self::new(code, message.clone());
         match error {
             DaemonError::Home(error) => error.into(),
-            DaemonError::Bind { .. } | DaemonError::OpenLog { .. } => {
-                failure(Code::Io).hint("choose another home with --home or LANES_HOME")
+            DaemonError::Bind { source, .. } | DaemonError::OpenLog { source, .. } => {
+                Self::in_place(message, &source, "choose another home with --home or LANES_HOME")
             }
             DaemonError::InTheWay { path: _ } => failure(Code::Io).hint("move it away"),
             DaemonError::Spawn { .. } | DaemonError::Detach { .. } => failure(Code::DaemonDown),

@@ -13,7 +13,7 @@ use super::blocking::{blocking, stopping};
 use super::orphans::Watch;
 use super::safe_mode;
 use crate::api::{self, LaneView, Method};
-use crate::bus::{Actor, Bus, Context, Hub};
+use crate::bus::{Actor, Bus, Context, Draft, Hub};
 use crate::config;
 use crate::failure::{Code, Failure};
 use crate::fault;
@@ -139,10 +139,25 @@ impl Owner {
         owner.recover(owner.extent(), &context).await?;
         let payload =
             json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "notes": owner.notes });
-        owner.bus.publish(context.draft("daemon.started", payload)).await?;
+        owner.mention(context.draft("daemon.started", payload)).await?;
         owner.tell_safe_mode(true, &context).await?;
         owner.spawn_background();
         Ok(owner)
+    }
+
+    /// Tells what nothing else depends on: that it cannot be written down on a full disk must not keep what
+    /// can be done there from being done, such as freeing some.
+    ///
+    /// # Errors
+    /// What the journal says, but for `DISK_LOW`.
+    pub(super) async fn mention(&self, draft: Draft) -> Result<(), Failure> {
+        match self.bus.publish(draft).await {
+            Err(failure) if failure.code == Code::DiskLow => {
+                tracing::warn!(error = %failure, "an event is missing");
+                Ok(())
+            }
+            told => told.map(drop),
+        }
     }
 
     /// Serves the socket of the home until the runtime stops.

@@ -64,8 +64,7 @@ impl Owner {
             return Ok(plan.repairs.into_iter().map(|planned| view(planned, false, None)).collect());
         }
         if !plan.repairs.is_empty() {
-            self.bus
-                .publish(context.draft("reconciliation.started", json!({ "repairs": plan.repairs.len() })))
+            self.mention(context.draft("reconciliation.started", json!({ "repairs": plan.repairs.len() })))
                 .await?;
         }
         let mut views = Vec::new();
@@ -84,7 +83,7 @@ impl Owner {
             let failed = views.iter().filter(|view| !view.done).count();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let done = json!({ "repairs": views.len(), "failed": failed, "ms": ms });
-            self.bus.publish(context.draft("reconciliation.completed", done)).await?;
+            self.mention(context.draft("reconciliation.completed", done)).await?;
         }
         self.recovered.lock().unwrap_or_else(PoisonError::into_inner).extend(here);
         fault::at("recover.done")?;

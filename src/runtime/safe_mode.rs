@@ -29,6 +29,6 @@ impl Owner {
         let Some(reason) = &self.safe_mode else { return Ok(()) };
         let reason = if on { reason } else { "the runtime was stopped" };
         let payload = json!({ "safe_mode": on, "reason": reason });
-        self.bus.publish(context.draft("daemon.safe_mode.changed", payload)).await.map(drop)
+        self.mention(context.draft("daemon.safe_mode.changed", payload)).await
     }
 }

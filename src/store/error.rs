@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{self, Code, DISK_HINT, Failure};
 use crate::fault::Injected;
 
 /// What went wrong with the store.
@@ -98,7 +98,28 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. } if is_code(source, rusqlite::ErrorCode::DiskFull))
+        match self {
+            Self::Sqlite { source, .. } => is_code(source, rusqlite::ErrorCode::DiskFull),
+            Self::OpenFile { source, .. } | Self::MoveAside { source, .. } => {
+                failure::about(source).0 == Code::DiskLow
+            }
+            Self::NotAFile { .. }
+            | Self::NoLog { .. }
+            | Self::Newer { .. }
+            | Self::Spawn { .. }
+            | Self::ForeignWriter { .. }
+            | Self::Disowned { .. }
+            | Self::Decode { .. }
+            | Self::Encode { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// True when SQLite could not make or write a file, and does not say why.
+    pub(super) fn is_unexplained(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, SystemIoFailure};
+        matches!(self, Self::Sqlite { source, .. }
+            if is_code(source, CannotOpen) || is_code(source, SystemIoFailure))
     }
 
     /// True when the file is damaged, or none of SQLite's.
@@ -131,13 +152,12 @@ impl From<StoreError> for Failure {
         let message = error.to_string();
         let failure = |code| Self::new(code, message.clone());
         match &error {
+            full if full.is_full() => failure(Code::DiskLow).hint(DISK_HINT),
             StoreError::OpenFile { .. } => failure(Code::Io)
                 .hint("the state folder must exist and be writable; `--home DIR` uses another one"),
             StoreError::NotAFile { .. } => {
                 failure(Code::Io).hint("move it out of the way; the store is made anew")
             }
-            StoreError::Sqlite { .. } if error.is_full() => failure(Code::DiskLow)
-                .hint("free some space: `lanes trash empty`, or remove what you do not need"),
             StoreError::Sqlite { .. } => failure(Code::Io)
                 .hint("look whether the disk is well and the state folder may be written to, then try again"),
             StoreError::NoLog { .. } => {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::readers::Readers;
-use super::reserve::Reserve;
+use super::reserve::{self, Reserve};
 use super::rows::{self, Counters};
 use super::writer::{Answer, Job, Owned, Seen, Writer};
 use super::{Opened, StoreError, open};
@@ -79,7 +79,10 @@ impl Store {
         owned: Owned,
     ) -> Result<(Self, Opened), StoreError> {
         let path = path.as_ref();
-        let (connection, opened) = open::open(path)?;
+        let (connection, opened) = match open::open(path) {
+            Err(error) if error.is_full() && reserve::give_back(path) => open::open(path),
+            outcome => outcome,
+        }?;
         let counters = Counters::load(&connection).map_err(|source| StoreError::Sqlite {
             path: path.to_owned(),
             attempt: "read",

@@ -91,8 +91,11 @@ impl From<LockError> for Failure {
                     None => failure,
                 }
             }
-            LockError::Lock { .. } => Self::new(Code::Io, message)
-                .hint("the state folder must exist and be writable; `--home DIR` uses another one"),
+            LockError::Lock { path: _, source } => Self::in_place(
+                message,
+                &source,
+                "the state folder must exist and be writable; `--home DIR` uses another one",
+            ),
             LockError::Describe { path: _, source } => Self::system(message, &source),
         }
     }
@@ -145,9 +148,10 @@ impl OwnerLock {
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
-        // Whoever finds its name here finds an owner that crashed.
+        // Whoever finds its name here finds an owner that crashed. One byte stays, and with it the room for
+        // the name of the next owner, when the disk is full by then.
         if !std::thread::panicking()
-            && let Err(error) = self.file.set_len(0)
+            && let Err(error) = self.file.set_len(1)
         {
             tracing::warn!(%error, "the end of this owner will look like a crash");
         }

@@ -17,6 +17,8 @@ use crate::{clock, fault};
 const BUSY: Duration = Duration::from_secs(5);
 /// Stores up to this size are checked whole at every start; it takes less than a tenth of a second.
 const CHECK_ALL_BYTES: u64 = 32 * 1024 * 1024;
+/// What the index of the log takes at first, 32 KiB in blocks.
+const LOG_INDEX_BLOCKS: u64 = 8;
 /// The write-ahead log is cut back to this size after a burst.
 const LOG_BYTES: i64 = 8 * 1024 * 1024;
 
@@ -46,8 +48,18 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened), StoreError> {
             let (connection, opened) = open_whole(path)?;
             Ok((connection, Opened { moved_aside, ..opened }))
         }
+        Err(error) if error.is_unexplained() && has_no_room(path) => {
+            let source = io::Error::from_raw_os_error(libc::ENOSPC);
+            Err(StoreError::OpenFile { path: path.to_owned(), source })
+        }
         Err(error) => Err(error),
     }
+}
+
+/// True when there is no block or no inode left for what SQLite makes beside the store.
+fn has_no_room(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|disk| disk.f_bavail < LOG_INDEX_BLOCKS || (disk.f_files > 0 && disk.f_favail < 2))
 }
 
 /// Opens one more connection that cannot write.

@@ -60,6 +60,15 @@ impl Reserve {
     }
 }
 
+/// Gives the space of the reserve beside the store at `path` back. True when there was any.
+pub(super) fn give_back(path: &Path) -> bool {
+    let held = fs::remove_file(with_suffix(path, ".reserve")).is_ok();
+    if held {
+        tracing::warn!("the disk is full; the reserve of the store was given back");
+    }
+    held
+}
+
 fn allocate(path: &Path) -> io::Result<bool> {
     let file = fs::OpenOptions::new()
         .write(true)
