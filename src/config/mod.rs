@@ -22,8 +22,8 @@ pub use error::ConfigError;
 pub use files::{LOCAL_FILE, PROJECT_FILE, load};
 pub use keys::{KEYS, needs_approval};
 pub use model::{
-    Attach, Backend, Config, Daemon, Disk, Events, Git, Hook, Hooks, Lanes, Limits, Pool, Stop, Task, Trash,
-    Watchdog, Worktree,
+    Attach, Backend, Config, Daemon, Disk, Events, Git, HOME_MIN_FREE, HOME_MIN_INODES, Hook, Hooks, Lanes,
+    Limits, Pool, Stop, Task, Trash, Watchdog, Worktree,
 };
 pub use parse::{Ask, Layer, Loaded, Origin, fingerprint, merge};
 pub use trust::Approvals;

@@ -207,6 +207,18 @@ pub struct Disk {
     pub budget: Option<u64>,
 }
 
+/// What must stay free on the disk of the home when a lane is made, where `disk.min_free` does not ask for less.
+pub const HOME_MIN_FREE: u64 = 64 << 20;
+/// The same in inodes, with `disk.min_inodes`.
+pub const HOME_MIN_INODES: u64 = 1_000;
+
+impl Disk {
+    /// Bytes and inodes that must stay free on the disk of the home.
+    pub fn of_home(&self) -> (u64, u64) {
+        (self.min_free.min(HOME_MIN_FREE), self.min_inodes.min(HOME_MIN_INODES))
+    }
+}
+
 impl Default for Disk {
     fn default() -> Self {
         Self { min_free: 512 << 20, min_inodes: 10_000, budget: None }

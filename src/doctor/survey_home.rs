@@ -11,6 +11,7 @@ use super::state::{Copies, DaemonFacts, HomeFacts, Mode, RunFacts, RunSeen, Stor
 use super::survey_machine::disk_of;
 use crate::api::{Client, DaemonStatus, Nothing};
 use crate::clock;
+use crate::config;
 use crate::failure::Code;
 use crate::home::{self, FOLDERS};
 use crate::ids::TaskId;
@@ -21,7 +22,8 @@ use crate::task;
 use crate::worktree::Floors;
 
 /// What the home needs: its reserve, and its log, several times over.
-pub(super) const HOME_FLOORS: Floors = Floors { bytes: 64 << 20, inodes: 1_000 };
+pub(super) const HOME_FLOORS: Floors =
+    Floors { bytes: config::HOME_MIN_FREE, inodes: config::HOME_MIN_INODES };
 /// How long a daemon may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(2);
 /// What is younger, in seconds, may be just being made.

@@ -45,6 +45,8 @@ impl Owner {
         }
         self.may_start()?;
         let config = self.workspaces.trusted(&workspace.repo).await?;
+        let (bytes, inodes) = config.disk.of_home();
+        worktree::check_free(self.home.path(), worktree::Floors { bytes, inodes })?;
         let id = LaneId::generate();
         let name = asked.name.clone().unwrap_or_else(|| made_up_name(id));
         let reservation = self.registry.reserve(workspace.id, &name, id, config.lanes.capacity)?;

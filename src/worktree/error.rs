@@ -180,6 +180,8 @@ pub enum WorktreeError {
         floor: u64,
         /// Bytes or inodes.
         unit: &'static str,
+        /// The key that asks for it; none when it is what is to be written.
+        key: Option<&'static str>,
     },
     /// Something is already where the tree was to be.
     #[error("{} is already there", quoted_path(.path))]
@@ -345,7 +347,10 @@ impl WorktreeError {
                 "set worktree.root to a folder of your own that nobody else can write to".to_owned()
             }
             Self::Place { attempt, .. } => format!("correct `{attempt}` in lanes.toml, or .worktreeinclude"),
-            Self::DiskLow { .. } => DISK_HINT.to_owned(),
+            Self::DiskLow { key: Some(key), .. } => {
+                format!("free some space: lanes trash empty, lanes cleanup --merged, or lower {key}")
+            }
+            Self::DiskLow { key: None, .. } => DISK_HINT.to_owned(),
             Self::PathTaken { .. } => "move it away, or choose another name for the lane".to_owned(),
             Self::Lock { .. } => "try again in a moment".to_owned(),
             Self::BranchInvalid { .. } => "git check-ref-format says which names are possible".to_owned(),

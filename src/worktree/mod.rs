@@ -68,7 +68,7 @@ pub use model::{Base, Branch, Changes, Order, Repository, Saved, TrashEntry, Tre
 pub use names::lane_name;
 pub use pace::Pace;
 pub use pins_audit::{Audit, audit};
-pub use provision::{BoxFuture, Direct, Floors, Runner, Step, admin_dir_of, provision};
+pub use provision::{BoxFuture, Direct, Floors, Runner, Step, admin_dir_of, check_free, provision};
 pub use remove::{Removed, remove_tree};
 pub use resolve::{check_branch, resolve_base};
 pub use restore::{RestoreStep, bring_back, bring_back_until, restoring_as, roll_back};

@@ -92,6 +92,8 @@ pub async fn provision(
         layout::make_again(repo, root)?;
         check_free(root, floors)?;
     }
+    // An undo needs some itself: deleting a branch begins with making a lock file.
+    has_free(&repo.common_dir, Floors { bytes: ADMIN_BYTES, inodes: ADMIN_FILES }, [None, None])?;
     files::check_patterns(order)?;
     if fs::symlink_metadata(order.path.as_path()).is_ok() {
         return Err(WorktreeError::PathTaken { path: order.path.to_path_buf() });
@@ -188,13 +190,19 @@ fn branch_exists(order: &Order) -> WorktreeError {
 /// # Errors
 /// `DiskLow`, `File`.
 pub fn check_free(root: &Path, floors: Floors) -> Result<(), WorktreeError> {
+    has_free(root, floors, [Some("disk.min_free"), Some("disk.min_inodes")])
+}
+
+fn has_free(root: &Path, floors: Floors, keys: [Option<&'static str>; 2]) -> Result<(), WorktreeError> {
+    let [of_bytes, of_inodes] = keys;
     let room = size::room(root)?;
-    let low = |free, floor, unit| Err(WorktreeError::DiskLow { path: root.into(), free, floor, unit });
+    let low =
+        |free, floor, unit, key| Err(WorktreeError::DiskLow { path: root.into(), free, floor, unit, key });
     if room.bytes < floors.bytes {
-        return low(room.bytes, floors.bytes, "bytes");
+        return low(room.bytes, floors.bytes, "bytes", of_bytes);
     }
     match room.inodes {
-        Some(inodes) if inodes < floors.inodes => low(inodes, floors.inodes, "inodes"),
+        Some(inodes) if inodes < floors.inodes => low(inodes, floors.inodes, "inodes", of_inodes),
         Some(_) | None => Ok(()),
     }
 }
@@ -259,13 +267,14 @@ fn is_about_files(said: &str) -> bool {
         "cannot create",
         "could not create",
         "write error",
+        "couldn't write",
         "No space left",
     ]
     .iter()
     .any(|words| said.contains(words))
 }
 
-/// Refuses when the tree has no room on the disk. Only asked after a failure, as it reads the whole tree;
+/// Refuses when the tree, or what git keeps of it in the repository, has no room on its disk. Only asked after a failure, as it reads the whole tree;
 /// git has removed again what it wrote, so looking at the disk alone would not tell.
 async fn check_room(git: &Git, repo: &Repository, order: &Order) -> Result<(), WorktreeError> {
     let args = ["ls-tree", "-r", "-l", "-z", "--end-of-options", order.base.sha.as_str()];
@@ -273,8 +282,18 @@ async fn check_room(git: &Git, repo: &Repository, order: &Order) -> Result<(), W
     let sizes = tree_sizes(&output.stdout);
     let inodes = u64::try_from(sizes.len()).unwrap_or(u64::MAX);
     let bytes = sizes.iter().map(|size| size.div_ceil(BLOCK_BYTES) * BLOCK_BYTES).sum();
-    check_free(order.root.as_path(), Floors { bytes, inodes })
+    has_free(order.root.as_path(), Floors { bytes, inodes }, [None, None])?;
+    let index = inodes.saturating_mul(INDEX_ENTRY_BYTES);
+    let kept = Floors { bytes: index + ADMIN_BYTES, inodes: ADMIN_FILES };
+    has_free(&repo.common_dir, kept, [None, None])
 }
+
+/// What an entry of an index takes, about.
+const INDEX_ENTRY_BYTES: u64 = 128;
+/// What git and we write into a repository for a worktree besides: some twelve small files, of a block each.
+const ADMIN_BYTES: u64 = 16 * BLOCK_BYTES;
+/// See [`ADMIN_BYTES`].
+const ADMIN_FILES: u64 = 16;
 
 /// The sizes of the files in what `git ls-tree -r -l -z` prints.
 pub fn tree_sizes(bytes: &[u8]) -> Vec<u64> {
