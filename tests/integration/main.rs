@@ -27,6 +27,7 @@ mod e2e_bad_world;
 mod e2e_crash;
 mod e2e_detach;
 mod e2e_events;
+mod e2e_full_disk;
 mod e2e_hostile;
 mod e2e_lanes;
 mod e2e_limits;
