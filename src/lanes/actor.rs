@@ -203,6 +203,10 @@ impl Actor {
     }
 
     async fn handle(&mut self, message: Message) {
+        // It came before; and who asks again now that there is room must not be told of the trouble before.
+        if !self.held.is_empty() {
+            self.write_held().await;
+        }
         let Message { ask, context, reply } = message;
         match ask {
             Ask::Apply(input) => {
@@ -287,7 +291,8 @@ impl Actor {
             self.answer(id, failed.map_or(Ok(lane), Err));
         }
         let hint = failure.hint.clone().unwrap_or_default();
-        let failure = failure.hint(format!("{hint}; what was begun then goes on by itself"));
+        let hint = format!("{hint}; what was begun then goes on by itself");
+        let failure = failure.hint(hint.trim_start_matches("; "));
         self.stuck.send_replace(Some(failure));
     }
 

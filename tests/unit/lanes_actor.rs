@@ -252,7 +252,7 @@ impl lanes::bus::Journal for Full {
         batch: lanes::bus::Batch,
     ) -> lanes::bus::BoxFuture<'static, Result<Vec<Arc<lanes::bus::Event>>, lanes::failure::Failure>> {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
-            return Box::pin(async { Err(lanes::failure::Failure::new(Code::Io, "the disk is full")) });
+            return Box::pin(async { Err(lanes::failure::Failure::new(Code::DiskLow, "the disk is full")) });
         }
         self.memory.append(batch)
     }
@@ -280,18 +280,59 @@ impl lanes::bus::Journal for Full {
     }
 }
 
-#[tokio::test]
-async fn a_lane_that_could_not_be_written_down_frees_its_name() {
+/// A bench whose journal takes nothing while the switch is on.
+fn bench_that_fills() -> (Bench, Arc<std::sync::atomic::AtomicBool>) {
     let hub = Hub::new();
-    let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let journal = Full { memory: MemoryJournal::new(hub.clone()), full: Arc::clone(&full) };
     let bus = Bus::new(Arc::new(journal), hub);
     let world = Arc::new(Quiet::default());
     let registry = Registry::new(bus.clone(), Arc::clone(&world) as Arc<dyn World>);
-    let bench = Bench { bus, world, registry, workspace: WorkspaceId::generate() };
+    (Bench { bus, world, registry, workspace: WorkspaceId::generate() }, full)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_journal_cannot_take_waits_and_whoever_waits_for_it_is_told() {
+    let (bench, full) = bench_that_fills();
+    let full = |is: bool| full.store(is, std::sync::atomic::Ordering::Relaxed);
+    let handle = bench.lane("a");
+    let made = bench.world.hold(handle.id());
+    handle.apply(Input::Create, context()).await.expect("create");
+    full(true);
+    made.notify_one();
+    let told = handle.left(State::Provisioning).await.expect_err("it cannot be written down");
+    let hint = told.hint.unwrap_or_default();
+    assert!(told.code == Code::DiskLow && hint.contains("goes on by itself"), "{hint}");
+    // Requests are answered meanwhile.
+    let refused = handle.apply(Input::Share, context()).await.expect_err("it is not ready");
+    assert_eq!(refused.code, Code::InvalidTransition);
+    full(false);
+    let ready = |lane: &Lane| (lane.state() == State::Ready).then_some(());
+    handle.until(ready).await.expect("it goes on by itself");
+    // A command that runs does so whether it can be written down or not, and its end is not forgotten.
+    let task = run(&handle.lane());
+    let id = task.id;
+    let started = handle.start(task, Launch::default(), context());
+    started.await.expect("it runs");
+    full(true);
+    bench.world.end(id);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(handle.lane().tasks[&id].stage, Stage::Live);
+    full(false);
+    // Who asks as soon as there is room does not hear of the trouble before.
+    handle.apply(Input::Share, context()).await.expect("there is room");
+    let ended = |lane: &Lane| lane.tasks[&id].exit.is_some().then_some(());
+    let written = handle.until_told(ended).await.expect("nothing is stuck");
+    written.expect("it is written down");
+}
+
+#[tokio::test]
+async fn a_lane_that_could_not_be_written_down_frees_its_name() {
+    let (bench, full) = bench_that_fills();
+    full.store(true, std::sync::atomic::Ordering::Relaxed);
     let handle = bench.lane("a");
     let refused = handle.apply(Input::Create, context()).await.expect_err("the disk is full");
-    assert_eq!(refused.code, Code::Io);
+    assert_eq!(refused.code, Code::DiskLow);
     soon(handle.ended()).await;
     full.store(false, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(soon(bench.ready("a")).await.lane().state(), State::Ready);
