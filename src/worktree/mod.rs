@@ -42,6 +42,8 @@ mod restore_branch;
 mod restore_index;
 mod restore_modules;
 mod restore_unpack;
+pub mod settings;
+pub mod settings_list;
 mod size;
 pub mod spare;
 mod token;
@@ -72,6 +74,7 @@ pub use provision::{BoxFuture, Direct, Floors, Runner, Step, admin_dir_of, check
 pub use remove::{Removed, remove_tree};
 pub use resolve::{check_branch, resolve_base};
 pub use restore::{RestoreStep, bring_back, bring_back_until, restoring_as, roll_back};
+pub use settings::{Settings, SettingsCache};
 pub use size::{measure, room};
 pub use spare::{Kept, Spare, SpareKind, spares};
 pub use token::{begun_trees, found_tree, is_of, lock_reason, owned_trees, read_token, write_token};

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -12,6 +11,7 @@ use super::discover::gitfile_target;
 use super::error::{WorktreeError, tail};
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
 use super::model::{Order, Repository, Tree};
+use super::settings::Settings;
 use super::{files, layout, lock, reserve, size, token, undo};
 use crate::fault;
 
@@ -79,6 +79,7 @@ pub async fn provision(
     repo: &Repository,
     order: &Order,
     floors: Floors,
+    settings: &Settings,
     runner: &dyn Runner,
     progress: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<Tree, WorktreeError> {
@@ -101,7 +102,7 @@ pub async fn provision(
     check_branch_is_free(git, repo, order).await?;
     reserve::keep(root);
     let begun = Instant::now();
-    let made = make(git, repo, order, runner, progress).await;
+    let made = make(git, repo, order, settings, runner, progress).await;
     match made {
         Ok(tree) => Ok(Tree { ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), ..tree }),
         Err(error) => {
@@ -119,12 +120,13 @@ async fn make(
     git: &Git,
     repo: &Repository,
     order: &Order,
+    settings: &Settings,
     runner: &dyn Runner,
     progress: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<Tree, WorktreeError> {
     let mut notes = Vec::new();
     progress(Step::AddTree);
-    let hooks = Hooks::find(git, repo).await?;
+    let hooks = Hooks::find(repo, settings);
     fault::at("provision.add")?;
     add_tree(git, repo, order, runner, &hooks).await?;
     fault::at("provision.added")?;
@@ -381,24 +383,23 @@ struct Hooks {
 impl Hooks {
     /// The repository's own folder of hooks and one that the user set are used; one that the repository's
     /// configuration or content brings along is not.
-    async fn find(git: &Git, repo: &Repository) -> Result<Self, WorktreeError> {
-        let folder = hooks_path(git, repo).await?;
+    fn find(repo: &Repository, settings: &Settings) -> Self {
         let hook = |folder: &Path| {
             let hook = folder.join("post-checkout");
             let runs = hook.is_file() && rustix::fs::access(&hook, rustix::fs::Access::EXEC_OK).is_ok();
             runs.then_some(hook)
         };
-        let Some((scope, folder)) = folder else {
-            return Ok(Self { runs: hook(&repo.common_dir.join("hooks")), left_out: None });
+        let Some((scope, folder)) = &settings.hooks_path else {
+            return Self { runs: hook(&repo.common_dir.join("hooks")), left_out: None };
         };
         let base = repo.main_tree.as_deref().unwrap_or(&repo.common_dir);
-        let absolute = base.join(&folder);
+        let absolute = base.join(folder);
         let reason = match () {
             () if !matches!(scope.as_str(), "global" | "system") => "the repository's configuration names it",
             () if folder.is_relative() || is_in_tree(repo, &absolute) => "it lies in a work tree",
-            () => return Ok(Self { runs: hook(&absolute), left_out: None }),
+            () => return Self { runs: hook(&absolute), left_out: None },
         };
-        Ok(Self { runs: None, left_out: hook(&absolute).map(|hook| (hook, reason)) })
+        Self { runs: None, left_out: hook(&absolute).map(|hook| (hook, reason)) }
     }
 
     fn note(&self) -> Option<String> {
@@ -406,20 +407,6 @@ impl Hooks {
         let hook = super::error::quoted_path(hook);
         Some(format!("the post-checkout hook {hook} was not run: {reason}"))
     }
-}
-
-/// The scope and value of the `core.hooksPath` that counts.
-async fn hooks_path(git: &Git, repo: &Repository) -> Result<Option<(String, PathBuf)>, WorktreeError> {
-    let args = ["config", "--includes", "--show-scope", "--type=path", "-z", "--get-all", "core.hooksPath"];
-    // Our own setting for every call would be the one that counts.
-    let command = git.command(Mode::Look, &Place::repository(repo), args).with_hooks();
-    let Some(output) = git.run(command, git.timeout()).await?.found("git config")? else { return Ok(None) };
-    let fields: Vec<_> = output.stdout.split(|byte| *byte == 0).collect();
-    let last = fields.chunks_exact(2).next_back();
-    Ok(last.map(|pair| {
-        let scope = String::from_utf8_lossy(pair[0]).into_owned();
-        (scope, PathBuf::from(std::ffi::OsStr::from_bytes(pair[1])))
-    }))
 }
 
 fn is_in_tree(repo: &Repository, folder: &Path) -> bool {

@@ -81,4 +81,5 @@ mod worktree_provision;
 mod worktree_remove;
 mod worktree_resolve;
 mod worktree_restore;
+mod worktree_settings;
 mod worktree_trash;

@@ -9,8 +9,8 @@ use lanes::failure::{Code, Failure};
 use lanes::ids::{LaneId, WorkspaceId};
 use lanes::worktree::provision::{Direct, Floors, provision};
 use lanes::worktree::{
-    Branch, Git, GitConfig, Order, Repository, Root, Tree, WorkspaceLock, WorktreeError, admin_dir_of,
-    check_branch, discover, layout, owned_trees, resolve_base, undo,
+    Branch, Git, GitConfig, Order, Repository, Root, SettingsCache, Tree, WorkspaceLock, WorktreeError,
+    admin_dir_of, check_branch, discover, layout, owned_trees, resolve_base, undo,
 };
 
 use crate::support::git::{Mounted, Yard, executable, write};
@@ -53,7 +53,12 @@ impl Bench {
     }
 
     pub async fn make(&self, order: &Order) -> Result<Tree, WorktreeError> {
-        provision(&self.git, &self.repo, order, Floors::default(), &Direct, &|_step| {}).await
+        self.make_above(order, Floors::default()).await
+    }
+
+    async fn make_above(&self, order: &Order, floors: Floors) -> Result<Tree, WorktreeError> {
+        let settings = SettingsCache::default().get(&self.git, &self.repo).await?;
+        provision(&self.git, &self.repo, order, floors, &settings, &Direct, &|_step| {}).await
     }
 
     pub async fn lane(&self, name: &str) -> Tree {
@@ -438,7 +443,7 @@ async fn floors_refuse_before_anything_is_made() {
     let bench = bench().await;
     let order = bench.order("a", None).await;
     for floors in [Floors { bytes: u64::MAX, inodes: 0 }, Floors { bytes: 0, inodes: u64::MAX }] {
-        let made = provision(&bench.git, &bench.repo, &order, floors, &Direct, &|_step| {}).await;
+        let made = bench.make_above(&order, floors).await;
         assert_eq!(Failure::from(made.expect_err("it is refused")).code, Code::DiskLow);
     }
     bench.assert_nothing_left();

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lanes::worktree::{
-    Branch, Direct, Floors, RestoreStep, Saved, TrashEntry, bring_back, bring_back_until, provision, retire,
-    roll_back, save,
+    Branch, Direct, Floors, RestoreStep, Saved, SettingsCache, TrashEntry, bring_back, bring_back_until,
+    provision, retire, roll_back, save,
 };
 
 use crate::support::work::{Kind, Lane, Work, picture};
@@ -422,7 +422,9 @@ async fn a_provisioned_lane_is_retired_and_restored_again_and_again() {
     let mut order = work.order("a");
     std::fs::create_dir_all(work.root()).expect("the root");
     let nothing = |_step| {};
-    let made = provision(&work.git, &work.repo, &order, Floors::default(), &Direct, &nothing).await;
+    let settings = SettingsCache::default().get(&work.git, &work.repo).await.expect("settings");
+    let made =
+        provision(&work.git, &work.repo, &order, Floors::default(), &settings, &Direct, &nothing).await;
     let mut tree = made.expect("provisioned");
     make_messy(&work, tree.path.as_path());
     let files = picture(tree.path.as_path());

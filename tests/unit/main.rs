@@ -46,6 +46,7 @@ mod worktree_layout;
 mod worktree_pins;
 mod worktree_provision;
 mod worktree_resolve;
+mod worktree_settings;
 mod worktree_trash;
 
 #[path = "../support/quiet.rs"]

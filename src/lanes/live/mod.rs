@@ -39,7 +39,7 @@ use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::task::{self, Launcher, Link, Recipe, Sought};
-use crate::worktree::{self, Changes, Emptied, Order, Repository, Saved, TrashEntry, Tree};
+use crate::worktree::{self, Changes, Emptied, Order, Repository, Saved, SettingsCache, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
 const SAVES: usize = 4096;
@@ -62,6 +62,7 @@ struct Shared {
     counts: Semaphore,
     saves: mpsc::Sender<TrashEntry>,
     painter: Painter,
+    settings: SettingsCache,
 }
 
 /// The real world of lanes.
@@ -97,6 +98,7 @@ impl Live {
             counts,
             saves,
             painter: Painter::default(),
+            settings: SettingsCache::default(),
         };
         Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
     }

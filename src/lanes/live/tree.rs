@@ -68,7 +68,9 @@ impl Shared {
         config: &Config,
     ) -> Result<Tree, Failure> {
         let floors = worktree::Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
-        Ok(worktree::provision(git, repo, &lane.order, floors, &worktree::Direct, &|_step| {}).await?)
+        let settings = self.settings.get(git, repo).await?;
+        let (order, runner) = (&lane.order, &worktree::Direct);
+        Ok(worktree::provision(git, repo, order, floors, &settings, runner, &|_step| {}).await?)
     }
 
     /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,
