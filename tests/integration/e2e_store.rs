@@ -144,7 +144,7 @@ struct Mounted(std::path::PathBuf);
 impl Mounted {
     /// None where this process may not mount.
     fn at(path: &Path) -> Option<Self> {
-        let args = ["-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs"];
+        let args = ["-t", "tmpfs", "-o", "size=96m,mode=0700", "tmpfs"];
         let done = Command::new("mount").args(args).arg(path).output().expect("starts");
         done.status.success().then(|| Self(path.to_path_buf()))
     }
