@@ -2,6 +2,8 @@
 
 #[path = "../tests/support/quiet.rs"]
 mod quiet;
+#[path = "../tests/support/records.rs"]
+mod records;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +43,7 @@ fn lanes(criterion: &mut Criterion) {
 }
 
 fn decide(criterion: &mut Criterion) {
-    let order = quiet::order(LaneId::generate(), "lane", WorkspaceId::generate());
+    let order = records::order(LaneId::generate(), "lane", WorkspaceId::generate());
     let new = Lane::new(order, "/r".into(), "/r/.git".into(), Timestamp(1));
     criterion.bench_function("lanes/a transition is decided", |bencher| {
         bencher.iter(|| machine::apply(&new, Input::Create, Timestamp(2)));
@@ -80,7 +82,7 @@ fn transitions(
 async fn lane(registry: &Registry, workspace: WorkspaceId, number: u64) -> Handle {
     let (id, name) = (LaneId::generate(), format!("lane-{number}"));
     let reservation = registry.reserve(workspace, &name, id, 50).expect("there is a place");
-    let order = quiet::order(id, &name, workspace);
+    let order = records::order(id, &name, workspace);
     let lane = Lane::new(order, "/r".into(), "/r/.git".into(), Timestamp(1));
     let handle = registry.own(lane, reservation, Vec::new());
     handle.apply(Input::Create, context()).await.expect("begun");

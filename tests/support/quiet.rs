@@ -1,4 +1,4 @@
-//! A world of lanes in which nothing happens, and lanes for it.
+//! A world of lanes in which nothing happens.
 #![allow(dead_code, reason = "each suite uses a part")]
 
 use std::collections::HashMap;
@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use lanes::bus::{BoxFuture, Context};
 use lanes::clock::Timestamp;
 use lanes::failure::{Code, Failure};
-use lanes::ids::{CorrelationId, LaneId, TaskId, WorkspaceId};
+use lanes::ids::{CorrelationId, LaneId, TaskId};
 use lanes::keeper::{Exit, ExitStatus, Identity};
 use lanes::lanes::lane::{Lane, Task};
 use lanes::lanes::{Launch, Retired, Tell, World};
-use lanes::worktree::{Base, Branch, Changes, Order, Tree};
+use lanes::worktree::{Changes, Tree};
 use tokio::sync::Notify;
+
+use super::records;
 
 /// A world without git and processes: everything succeeds at once unless the test holds it.
 #[derive(Default)]
@@ -47,19 +49,6 @@ impl Quiet {
     }
 }
 
-fn tree(lane: &Lane) -> Tree {
-    Tree {
-        path: lane.order.path.clone(),
-        admin_id: lane.name().to_owned(),
-        dev: 1,
-        ino: 1,
-        branch: lane.order.branch.clone(),
-        backend: "git".into(),
-        ms: 0,
-        notes: Vec::new(),
-    }
-}
-
 impl World for Quiet {
     fn provision(&self, lane: Lane, _context: Context) -> BoxFuture<'static, Result<Tree, Failure>> {
         let held = self.held.lock().expect("not poisoned").get(&lane.id).cloned();
@@ -67,7 +56,7 @@ impl World for Quiet {
             if let Some(go) = held {
                 go.notified().await;
             }
-            Ok(tree(&lane))
+            Ok(records::tree(&lane.order))
         })
     }
 
@@ -148,24 +137,5 @@ impl World for Quiet {
 
     fn forget(&self, task: TaskId) {
         self.running.lock().expect("not poisoned").remove(&task);
-    }
-}
-
-/// What a new lane is to be.
-pub fn order(id: LaneId, name: &str, workspace: WorkspaceId) -> Order {
-    Order {
-        lane_id: id,
-        name: name.into(),
-        workspace_id: workspace,
-        token: "token".into(),
-        home: "/home".into(),
-        root: "/r.lanes".into(),
-        path: format!("/r.lanes/{name}").into(),
-        base: Base { rev: "main".into(), sha: "0".repeat(40), target: None },
-        branch: Branch { name: format!("lanes/{name}"), created: true },
-        lock_reason: "lanes".into(),
-        submodules: true,
-        copy: Vec::new(),
-        link: Vec::new(),
     }
 }

@@ -8,13 +8,13 @@ use lanes::bus::{Actor, Bus, Context, Hub, MemoryJournal, Query};
 use lanes::clock::Timestamp;
 use lanes::failure::Code;
 use lanes::ids::{LaneId, TaskId, TaskKind, WorkspaceId};
-use lanes::keeper::Shape;
 use lanes::lanes::lane::{Lane, Stage, Task};
 use lanes::lanes::machine::Input;
 use lanes::lanes::table::State;
 use lanes::lanes::{Handle, Launch, Registry, World};
 
-use crate::quiet::{Quiet, order};
+use crate::quiet::Quiet;
+use crate::records::{order, task};
 
 struct Bench {
     bus: Bus,
@@ -62,27 +62,7 @@ impl Bench {
 }
 
 fn run(lane: &Lane) -> Task {
-    let id = TaskId::generate(TaskKind::Run);
-    Task {
-        id,
-        lane_id: lane.id,
-        workspace_id: lane.workspace_id(),
-        shape: Shape::Run { stdin: false },
-        command: vec!["true".into()],
-        agent: None,
-        stage: Stage::Starting,
-        identity: None,
-        secret: "secret".into(),
-        run_dir: "/run".into(),
-        log_dir: "/log".into(),
-        asked_at: Timestamp(1),
-        exit: None,
-        heartbeat_ms: None,
-        phase: Default::default(),
-        lost: None,
-        revived_as: None,
-        signals: Default::default(),
-    }
+    task(TaskId::generate(TaskKind::Run), lane.id, lane.workspace_id())
 }
 
 /// Waits for `future`; the limit is only a safety net.

@@ -5,44 +5,23 @@ use std::collections::BTreeSet;
 use lanes::clock::Timestamp;
 use lanes::failure::{Code, Failure};
 use lanes::ids::{CorrelationId, LaneId, SessionId, TaskId, TaskKind, WorkspaceId};
-use lanes::keeper::{Exit, ExitStatus, Identity, Shape};
+use lanes::keeper::{Exit, ExitStatus, Identity};
 use lanes::lanes::lane::{HISTORY, Lane, Stage, Task};
 use lanes::lanes::machine::{Effect, Input, Step, apply};
 use lanes::lanes::table::State;
-use lanes::worktree::{Base, Branch, Order, Tree};
+use lanes::worktree::{Order, Tree};
 use proptest::prelude::*;
+
+use crate::records;
 
 pub(super) const AT: Timestamp = Timestamp(1_800_000_000_000);
 
 fn order() -> Order {
-    Order {
-        lane_id: LaneId::generate(),
-        name: "a".into(),
-        workspace_id: WorkspaceId::generate(),
-        token: "token".into(),
-        home: "/home".into(),
-        root: "/r.lanes".into(),
-        path: "/r.lanes/a".into(),
-        base: Base { rev: "main".into(), sha: "0".repeat(40), target: None },
-        branch: Branch { name: "lanes/a".into(), created: true },
-        lock_reason: "lanes".into(),
-        submodules: true,
-        copy: Vec::new(),
-        link: Vec::new(),
-    }
+    records::order(LaneId::generate(), "a", WorkspaceId::generate())
 }
 
 fn tree() -> Tree {
-    Tree {
-        path: "/r.lanes/a".into(),
-        admin_id: "a".into(),
-        dev: 1,
-        ino: 2,
-        branch: Branch { name: "lanes/a".into(), created: true },
-        backend: "git".into(),
-        ms: 3,
-        notes: Vec::new(),
-    }
+    Tree { ino: 2, ms: 3, ..records::tree(&order()) }
 }
 
 fn lane() -> Lane {
@@ -50,30 +29,8 @@ fn lane() -> Lane {
 }
 
 pub(super) fn task(lane: &Lane, kind: TaskKind, agent: Option<&str>) -> Task {
-    let id = TaskId::generate(kind);
-    Task {
-        id,
-        lane_id: lane.id,
-        workspace_id: lane.workspace_id(),
-        shape: match kind {
-            TaskKind::Terminal => Shape::Terminal { cols: 80, rows: 24 },
-            TaskKind::Run => Shape::Run { stdin: false },
-        },
-        command: vec!["true".into()],
-        agent: agent.map(str::to_owned),
-        stage: Stage::Starting,
-        identity: None,
-        secret: "secret".into(),
-        run_dir: "/run".into(),
-        log_dir: "/log".into(),
-        asked_at: AT,
-        exit: None,
-        heartbeat_ms: None,
-        phase: Default::default(),
-        lost: None,
-        revived_as: None,
-        signals: Default::default(),
-    }
+    let asked = records::task(TaskId::generate(kind), lane.id, lane.workspace_id());
+    Task { agent: agent.map(str::to_owned), asked_at: AT, ..asked }
 }
 
 pub(super) fn identity(task: &Task) -> Box<Identity> {

@@ -51,3 +51,5 @@ mod worktree_trash;
 
 #[path = "../support/quiet.rs"]
 mod quiet;
+#[path = "../support/records.rs"]
+mod records;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use lanes::clock::Timestamp;
 use lanes::ids::{LaneId, TaskId, TaskKind, WorkspaceId};
 use lanes::lanes::table::State;
 use lanes::recovery::plan::{SeenLane, SeenRun, SeenTree, Survey};
 use lanes::recovery::{Run, TreeAt, plan};
-use lanes::worktree::{Order, Saved, TrashEntry, Tree};
+use lanes::worktree::{Order, Saved, TrashEntry};
 
-use crate::quiet::order;
+use crate::records::{self, order};
 
 const HOME: &str = "/ours";
 const HERE: TreeAt = TreeAt::Here { dev: 1, ino: 1 };
@@ -45,31 +44,7 @@ fn tree(home: &str, at: TreeAt, work: bool) -> SeenTree {
 
 fn entry(home: &str, complete: bool, saved: Saved) -> TrashEntry {
     let order = order_of(home);
-    TrashEntry {
-        tree: Tree {
-            path: order.path.clone(),
-            admin_id: "a".into(),
-            dev: 1,
-            ino: 1,
-            branch: order.branch.clone(),
-            backend: "git".into(),
-            ms: 0,
-            notes: Vec::new(),
-        },
-        order,
-        head: None,
-        on_branch: None,
-        branch_deleted: false,
-        branch_tip: None,
-        branch_config: Vec::new(),
-        pins: Vec::new(),
-        vault_commit: None,
-        saved,
-        stays: None,
-        at: Timestamp(1),
-        complete,
-        notes: Vec::new(),
-    }
+    TrashEntry { saved, complete, ..records::entry(&order, &records::tree(&order)) }
 }
 
 /// The actions for what was seen, in their order, and how many things are left alone.

@@ -4,53 +4,14 @@ use std::time::Duration;
 
 use lanes::clock::Timestamp;
 use lanes::ids::{LaneId, WorkspaceId};
-use lanes::raw::Raw;
+use lanes::worktree::TrashEntry;
 use lanes::worktree::trash::expired;
-use lanes::worktree::{Base, Branch, Order, Saved, TrashEntry, Tree};
+
+use crate::records;
 
 fn entry(id: u128, at: u64, complete: bool) -> TrashEntry {
-    let branch = Branch { name: "lanes/a".to_owned(), created: true };
-    let order = Order {
-        lane_id: LaneId::from_u128(id),
-        name: "a".to_owned(),
-        workspace_id: WorkspaceId::from_u128(1),
-        token: "t".to_owned(),
-        home: Raw::from("/home"),
-        root: Raw::from("/root"),
-        path: Raw::from("/root/a"),
-        base: Base { rev: "main".to_owned(), sha: "a".to_owned(), target: None },
-        branch: branch.clone(),
-        lock_reason: String::new(),
-        submodules: false,
-        copy: Vec::new(),
-        link: Vec::new(),
-    };
-    let tree = Tree {
-        path: Raw::from("/root/a"),
-        admin_id: "a".to_owned(),
-        dev: 1,
-        ino: 1,
-        branch,
-        backend: "git".to_owned(),
-        ms: 0,
-        notes: Vec::new(),
-    };
-    TrashEntry {
-        order,
-        tree,
-        head: None,
-        on_branch: None,
-        branch_deleted: false,
-        branch_tip: None,
-        branch_config: Vec::new(),
-        pins: Vec::new(),
-        vault_commit: None,
-        saved: Saved::Pending,
-        stays: None,
-        at: Timestamp(at),
-        complete,
-        notes: Vec::new(),
-    }
+    let order = records::order(LaneId::from_u128(id), "a", WorkspaceId::from_u128(1));
+    TrashEntry { at: Timestamp(at), complete, ..records::entry(&order, &records::tree(&order)) }
 }
 
 fn check(entries: &[(TrashEntry, u64)], keep_ms: u64, max: Option<u64>, expected: &[u128]) {

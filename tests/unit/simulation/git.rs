@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lanes::clock::Timestamp;
 use lanes::ids::LaneId;
 use lanes::worktree::{Base, Order, Saved, TrashEntry, Tree};
+
+use crate::records;
 
 /// A commit, by its place in the order of making.
 pub type Commit = usize;
@@ -209,14 +210,11 @@ impl Git {
         branch: &lanes::worktree::Branch,
     ) -> Tree {
         Tree {
-            path: order.path.clone(),
             admin_id: admin_id.to_owned(),
             dev: self.dev,
             ino: folder.ino,
             branch: branch.clone(),
-            backend: "git".into(),
-            ms: 0,
-            notes: Vec::new(),
+            ..records::tree(order)
         }
     }
 
@@ -322,20 +320,5 @@ pub fn commit_of(base: &Base) -> Commit {
 
 /// The intent to retire a tree.
 pub fn intent(order: &Order, tree: &Tree, head: Option<Commit>, on_branch: Option<String>) -> TrashEntry {
-    TrashEntry {
-        order: order.clone(),
-        tree: tree.clone(),
-        head: head.map(oid),
-        on_branch,
-        branch_deleted: false,
-        branch_tip: None,
-        branch_config: Vec::new(),
-        pins: Vec::new(),
-        vault_commit: None,
-        saved: Saved::Pending,
-        stays: None,
-        at: Timestamp(1),
-        complete: false,
-        notes: Vec::new(),
-    }
+    TrashEntry { head: head.map(oid), on_branch, complete: false, ..records::entry(order, tree) }
 }

@@ -3,10 +3,10 @@
 use lanes::bus::BoxFuture;
 use lanes::clock::Timestamp;
 use lanes::failure::{Code, Failure};
-use lanes::ids::{LaneId, TaskId, TaskKind};
-use lanes::keeper::{Identity, Shape};
+use lanes::ids::{LaneId, TaskId};
+use lanes::keeper::Identity;
 use lanes::lanes::World;
-use lanes::lanes::lane::{Lane, Stage, Task};
+use lanes::lanes::lane::{Lane, Task};
 use lanes::lanes::table::State as LaneState;
 use lanes::raw::Raw;
 use lanes::recovery::{Outlook, Outside, Run, TreeAt};
@@ -15,33 +15,12 @@ use lanes::worktree::{Order, Saved, TrashEntry, Tree};
 use super::git::At;
 use super::sim::{HOME, Planted};
 use super::world::Life;
+use crate::records;
 
 /// The record of a task as its keeper wrote it down.
 fn task_from(identity: &Identity) -> Task {
-    let shape = match identity.id.kind() {
-        TaskKind::Terminal => Shape::Terminal { cols: 80, rows: 24 },
-        TaskKind::Run => Shape::Run { stdin: false },
-    };
-    Task {
-        id: identity.id,
-        lane_id: identity.lane_id,
-        workspace_id: identity.workspace_id,
-        shape,
-        command: Vec::new(),
-        agent: None,
-        stage: Stage::Starting,
-        identity: None,
-        secret: identity.secret.clone(),
-        run_dir: "/run".into(),
-        log_dir: "/log".into(),
-        asked_at: Timestamp(1),
-        exit: None,
-        heartbeat_ms: None,
-        phase: Default::default(),
-        lost: None,
-        revived_as: None,
-        signals: Default::default(),
-    }
+    let asked = records::task(identity.id, identity.lane_id, identity.workspace_id);
+    Task { command: Vec::new(), secret: identity.secret.clone(), ..asked }
 }
 
 impl Life {

@@ -4,8 +4,7 @@ use lanes::bus::{Actor, Context};
 use lanes::clock::Timestamp;
 use lanes::failure::Failure;
 use lanes::ids::{LaneId, SessionId, TaskId, TaskKind, WorkspaceId};
-use lanes::keeper::Shape;
-use lanes::lanes::lane::{Lane, Stage, Task};
+use lanes::lanes::lane::{Lane, Task};
 use lanes::lanes::machine::Input;
 use lanes::lanes::table::State as LaneState;
 use lanes::lanes::{Handle, Launch, Registry};
@@ -14,6 +13,7 @@ use lanes::worktree::{Base, Branch, Order};
 
 use super::git::{Whose, oid};
 use super::sim::{HOME, ROOT, Sim};
+use crate::records;
 
 /// The only workspace.
 pub const WORKSPACE: WorkspaceId = WorkspaceId::from_u128(7);
@@ -33,21 +33,16 @@ fn context() -> Context {
 
 /// What a lane is to be.
 pub fn order(id: LaneId, name: &str, home: &str, base: usize, branch: Branch) -> Order {
-    let path = format!("{ROOT}/{name}");
     Order {
-        lane_id: id,
-        name: name.to_owned(),
-        workspace_id: WORKSPACE,
         token: format!("token of {id}"),
         home: home.into(),
         root: ROOT.into(),
-        path: Raw::from(path.as_str()),
+        path: Raw::from(format!("{ROOT}/{name}").as_str()),
         base: Base { rev: "main".into(), sha: oid(base), target: None },
         branch,
         lock_reason: format!("lanes {id} boot 1"),
         submodules: false,
-        copy: Vec::new(),
-        link: Vec::new(),
+        ..records::order(id, name, WORKSPACE)
     }
 }
 
@@ -120,29 +115,11 @@ impl Caller {
         let id = TaskId::generate(kind);
         let agent = self.sim.lock().rng.chance(40).then(|| "ada".to_owned());
         self.sim.lock().note(|| format!("start {id} in {name}"));
-        let shape = match kind {
-            TaskKind::Terminal => Shape::Terminal { cols: 80, rows: 24 },
-            TaskKind::Run => Shape::Run { stdin: false },
-        };
         let task = Task {
-            id,
-            lane_id: handle.id(),
-            workspace_id: WORKSPACE,
-            shape,
             command: vec!["agent".into()],
             agent,
-            stage: Stage::Starting,
-            identity: None,
             secret: format!("secret of {id}"),
-            run_dir: "/run".into(),
-            log_dir: "/log".into(),
-            asked_at: Timestamp(1),
-            exit: None,
-            heartbeat_ms: None,
-            phase: Default::default(),
-            lost: None,
-            revived_as: None,
-            signals: Default::default(),
+            ..records::task(id, handle.id(), WORKSPACE)
         };
         handle.start(task, Launch::default(), context()).await.map(drop)
     }
