@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::support::e2e::{Made, Ran, Scene};
 use crate::support::stage::until;
+use crate::support::task::kill_and_wait;
 
 /// A second home beside the one of the scene, whose daemon ends with it.
 struct Other<'a> {
@@ -39,11 +40,7 @@ impl<'a> Other<'a> {
     fn kill(&self) {
         let pid = self.json(&["daemon", "status"])["daemon"]["pid"].as_i64().expect("a pid");
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-        let process =
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("signals");
-        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-        let _ended = rustix::event::poll(&mut fds, None);
+        assert!(kill_and_wait(pid), "it is there");
     }
 }
 

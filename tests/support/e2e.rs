@@ -8,11 +8,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use serde_json::Value;
 
 use super::git::{executable, write};
 use super::stage::until;
+use super::task::kill_and_wait;
 
 /// A folder with a user, a repository and a state folder of its own. When dropped, the daemon is stopped
 /// and nothing may be left of it; what is left all the same is ended.
@@ -225,11 +226,7 @@ impl Scene {
     /// Ends the daemon by force and waits until it has gone.
     pub fn kill_daemon(&self) -> Pid {
         let pid = self.daemon();
-        let process =
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("is there");
-        kill_process(pid, Signal::KILL).expect("signals");
-        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-        let _ended = rustix::event::poll(&mut fds, None);
+        assert!(kill_and_wait(pid), "it is there");
         pid
     }
 

@@ -8,12 +8,13 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::Pid;
 use serde_json::Value;
 
 use super::e2e::{Made, Ran, Scene};
 use super::git::write;
 use super::stage::{PATIENCE, until};
+use super::task::kill_and_wait;
 use super::work::{Picture, picture};
 
 /// A repository with a user's branches, worktree and process, and room for lanes.
@@ -270,11 +271,7 @@ impl Ground {
 
     /// Ends the daemon by force and waits until it has gone.
     pub fn kill(&self) {
-        let Some(pid) = self.daemon() else { return };
-        let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-        let _gone = rustix::process::pidfd_send_signal(&process, Signal::KILL);
-        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-        let _ended = rustix::event::poll(&mut fds, None);
+        let _gone_before = self.daemon().is_some_and(kill_and_wait);
     }
 
     /// A request that met a fault either succeeded or says what is the matter and what to do.

@@ -11,10 +11,21 @@ use lanes::keeper::{Exit, Shape, Spec, Stream, has_secret};
 use lanes::proc;
 use lanes::raw::Raw;
 use lanes::task::{KeeperChoice, Launcher, Link, LogReader, Piece, Started, follow};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 /// Nothing here takes so long, however loaded the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends a process by force and waits until it has gone; false when it had gone before.
+pub fn kill_and_wait(pid: Pid) -> bool {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    let killed = pidfd_send_signal(&process, Signal::KILL).is_ok();
+    let mut fds = [PollFd::new(&process, PollFlags::IN)];
+    let _ended = rustix::event::poll(&mut fds, None);
+    killed
+}
 
 /// A home, a folder to run in and a launcher. Ends what it started when dropped.
 pub struct Bench {
