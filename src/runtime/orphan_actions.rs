@@ -17,7 +17,7 @@ use crate::lanes::{Registry, Reservation};
 use crate::recovery::orphan::{Kind, Orphan, Place, Running, What};
 use crate::recovery::sight;
 use crate::task;
-use crate::worktree::{self, Base, Branch, Found, Order};
+use crate::worktree::{self, Base, Branch, Found, Order, Pace};
 
 /// Between TERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -240,7 +240,7 @@ fn cannot_end(running: &Running) -> Failure {
 
 async fn remove(kind: Kind, place: &Place) -> Result<Dealt, Failure> {
     let (path, identity): (PathBuf, _) = (place.path.clone(), (place.dev, place.ino));
-    let removed = blocking(move || worktree::remove_tree(&path, Some(identity))).await??;
+    let removed = blocking(move || worktree::remove_tree(&path, Some(identity), &Pace::full())).await??;
     let what = match kind {
         Kind::RunFolder | Kind::LogFolder | Kind::UndoRest => {
             format!("removed {} files in {} folders", removed.files, removed.folders)

@@ -289,7 +289,7 @@ impl Outside for Owner {
     fn sweep<'a>(&'a self, root: &'a Raw) -> BoxFuture<'a, ()> {
         let root = root.to_path_buf();
         Box::pin(async move {
-            let _stopping = blocking(move || worktree::sweep(&root)).await;
+            let _stopping = blocking(move || worktree::sweep(&root, &worktree::Pace::full())).await;
         })
     }
 }

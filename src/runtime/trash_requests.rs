@@ -18,7 +18,7 @@ use crate::lanes::workspace::Workspace;
 use crate::raw::Raw;
 use crate::recovery::records::with_origins;
 use crate::worktree::trash::Leftover;
-use crate::worktree::{self, Saved, TrashEntry, layout, trash};
+use crate::worktree::{self, Pace, Saved, TrashEntry, layout, trash};
 
 /// True when what is not in the trash of this root is nowhere: not on a disk that is not mounted now.
 fn can_tell(workspace: &Workspace, root: &Path) -> bool {
@@ -102,7 +102,9 @@ impl Owner {
             }
         }
         let _emptying = self.watch.emptying();
-        let emptied = self.live.empty_trash(&workspace.repo, &due).await?;
+        // An entry that is being saved is held meanwhile.
+        let _somebody_waits = self.live.pace().hurry();
+        let emptied = self.live.empty_trash(&workspace.repo, &due, &Pace::full()).await?;
         self.forget_emptied(&workspace).await?;
         views.retain(|view| emptied.lanes.contains(&view.id));
         leftovers.retain(|view| view.id.is_some_and(|id| emptied.lanes.contains(&id)));
@@ -277,7 +279,7 @@ impl Owner {
             return Ok(());
         }
         let _emptying = self.watch.emptying();
-        let emptied = self.live.empty_trash(&workspace.repo, &due).await?;
+        let emptied = self.live.empty_trash(&workspace.repo, &due, self.live.pace()).await?;
         for left in emptied.left {
             tracing::warn!(workspace = %workspace.id, %left, "not all of the trash could be freed");
         }

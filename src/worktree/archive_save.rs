@@ -20,6 +20,7 @@ use super::error::{WorktreeError, is_disk_full, quoted};
 use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Repository, Saved, TrashEntry};
+use super::pace::{Pace, Stint};
 use super::pins::{answer, plain};
 use super::pins_copy;
 use super::pins_vault;
@@ -48,8 +49,9 @@ pub async fn save(
     root: &Path,
     lane_id: LaneId,
     limit_bytes: u64,
+    pace: &Pace,
 ) -> Result<TrashEntry, WorktreeError> {
-    save_until(git, repo, root, lane_id, limit_bytes, SaveStep::Free).await
+    save_until(git, repo, root, lane_id, limit_bytes, pace, SaveStep::Free).await
 }
 
 /// The steps of [`save`].
@@ -74,6 +76,7 @@ pub async fn save_until(
     root: &Path,
     lane_id: LaneId,
     limit_bytes: u64,
+    pace: &Pace,
     last: SaveStep,
 ) -> Result<TrashEntry, WorktreeError> {
     let spot = Spot::new(root, lane_id);
@@ -101,11 +104,11 @@ pub async fn save_until(
         };
         let job = Job { spot: spot.clone(), tracked, oid_len: repo.oid_len, limit: limit_bytes };
         let held = lock.clone();
-        let work = move |cancel: CancellationToken| {
+        let work = move |pace: &Pace, cancel: &CancellationToken| {
             let _held = held;
-            job.run(&cancel)
+            job.run(&mut pace.stint(), cancel)
         };
-        let outcome = in_background("saving a retired tree", work).await?;
+        let outcome = pace.run("saving a retired tree", work).await?;
         if last == SaveStep::Write {
             return Ok(entry);
         }
@@ -124,11 +127,11 @@ pub async fn save_until(
         fault::at("save.recorded")?;
         let tree = spot.tree();
         let held = lock.clone();
-        let work = move |_cancel: CancellationToken| {
+        let work = move |pace: &Pace, _cancel: &CancellationToken| {
             let _held = held;
-            remove_tree(&tree, None)
+            remove_tree(&tree, None, pace)
         };
-        let stays = match in_background("freeing a retired tree", work).await {
+        let stays = match pace.run("freeing a retired tree", work).await {
             Ok(_removed) => None,
             Err(error @ (WorktreeError::RemoveTree { .. } | WorktreeError::NotOurs { .. })) => {
                 Some(error.with_hint())
@@ -142,19 +145,6 @@ pub async fn save_until(
         }
     }
     Ok(entry)
-}
-
-/// Runs blocking work that is told when nobody waits for it any more.
-pub(super) async fn in_background<T: Send + 'static>(
-    attempt: &'static str,
-    work: impl FnOnce(CancellationToken) -> Result<T, WorktreeError> + Send + 'static,
-) -> Result<T, WorktreeError> {
-    let cancel = CancellationToken::new();
-    let _stop_when_dropped = cancel.clone().drop_guard();
-    match tokio::task::spawn_blocking(move || work(cancel)).await {
-        Ok(result) => result,
-        Err(_stopped) => Err(WorktreeError::Stopped { attempt }),
-    }
 }
 
 async fn tracked_files(
@@ -188,8 +178,8 @@ struct Job {
 }
 
 impl Job {
-    fn run(&self, cancel: &CancellationToken) -> Result<Outcome, WorktreeError> {
-        let outcome = self.archive(cancel);
+    fn run(&self, stint: &mut Stint<'_>, cancel: &CancellationToken) -> Result<Outcome, WorktreeError> {
+        let outcome = self.archive(stint, cancel);
         if outcome.is_err() {
             for path in [part(&self.spot.archive()), part(&self.spot.manifest())] {
                 trash::remove_file_if_there(&path)
@@ -208,7 +198,7 @@ impl Job {
         }
     }
 
-    fn archive(&self, cancel: &CancellationToken) -> Result<Saved, Halt> {
+    fn archive(&self, stint: &mut Stint<'_>, cancel: &CancellationToken) -> Result<Saved, Halt> {
         let modules = self.spot.admin().join("modules");
         if std::fs::read_dir(&modules).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Halt::Unfit("it has initialised submodules".to_owned()));
@@ -223,11 +213,11 @@ impl Job {
             Err(error) => return Err(error.into()),
         };
         let before = match &top {
-            Some(top) => list_tree(top, cancel)?,
+            Some(top) => list_tree(top, stint, cancel)?,
             None => Vec::new(),
         };
         let mut items = before.clone();
-        let (files, total) = self.judge(top.as_ref(), &mut items, cancel)?;
+        let (files, total) = self.judge(top.as_ref(), &mut items, stint, cancel)?;
         if total > self.limit {
             return Err(Halt::Unfit(format!(
                 "what git does not have is {total} bytes, above the limit of {}",
@@ -235,7 +225,7 @@ impl Job {
             )));
         }
         fault::at("save.write").map_err(io::Error::from)?;
-        let archive = self.write_archive(top.as_ref(), &items, cancel)?;
+        let archive = self.write_archive(top.as_ref(), &items, stint, cancel)?;
         let top_mode = match &top {
             Some(top) => stamp_of(&rustix::fs::fstat(top)?).mode & 0o7777,
             None => 0o755,
@@ -246,7 +236,7 @@ impl Job {
             return Err(Halt::Later(format!("process {pid} ({}) is in it", quoted(&name))));
         }
         if let Some(top) = &top
-            && list_tree(top, cancel)? != before
+            && list_tree(top, stint, cancel)? != before
         {
             return Err(Halt::Later("something changed it while it was being saved".to_owned()));
         }
@@ -264,6 +254,7 @@ impl Job {
         &self,
         top: Option<&OwnedFd>,
         items: &mut [Item],
+        stint: &mut Stint<'_>,
         cancel: &CancellationToken,
     ) -> Result<(u64, u64), Halt> {
         let (mut kept, mut bytes) = (0, 0);
@@ -271,6 +262,7 @@ impl Job {
             if cancel.is_cancelled() {
                 return Err(Halt::Cancelled);
             }
+            stint.step();
             if let (Some(top), Some(entry)) = (top, self.tracked.get(item.path.as_bytes()))
                 && self.git_has(top, item, entry)?
             {
@@ -302,6 +294,7 @@ impl Job {
         &self,
         top: Option<&OwnedFd>,
         items: &[Item],
+        stint: &mut Stint<'_>,
         cancel: &CancellationToken,
     ) -> Result<PathBuf, Halt> {
         let path = part(&self.spot.archive());
@@ -311,6 +304,7 @@ impl Job {
             if cancel.is_cancelled() {
                 return Err(Halt::Cancelled);
             }
+            stint.step();
             if let (Some(top), Content::File) = (top, &item.content) {
                 let mut header = header_of(item);
                 let mut source = Exact { file: open_as_listed(top, item)?, left: item.stamp.size };

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Content, Item, Stamp};
+use super::pace::Stint;
 use crate::raw::Raw;
 
 /// Folders in folders, at most: each level holds a descriptor open.
@@ -75,22 +76,27 @@ pub(super) fn stamp_of(stat: &Stat) -> Stamp {
 
 /// Lists everything under `top` but its own `.git` file, sorted by name, folders before what is in them.
 /// Every regular file is listed as [`Content::File`].
-pub(super) fn list_tree(top: &OwnedFd, cancel: &CancellationToken) -> Result<Vec<Item>, Halt> {
+pub(super) fn list_tree(
+    top: &OwnedFd,
+    stint: &mut Stint<'_>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Item>, Halt> {
     let stat = rustix::fs::fstat(top)?;
     let own = rustix::process::geteuid().as_raw();
-    let mut walk = Walk { items: Vec::new(), dev: stamp_of(&stat).dev, own, cancel };
+    let mut walk = Walk { items: Vec::new(), dev: stamp_of(&stat).dev, own, stint, cancel };
     walk.folder(top, &[], 0)?;
     Ok(walk.items)
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'p> {
     items: Vec<Item>,
     dev: u64,
     own: u32,
+    stint: &'a mut Stint<'p>,
     cancel: &'a CancellationToken,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn folder(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Result<(), Halt> {
         if self.cancel.is_cancelled() {
             return Err(Halt::Cancelled);
@@ -106,6 +112,7 @@ impl Walk<'_> {
                 continue;
             }
             self.entry(dir, path, &name, depth)?;
+            self.stint.step();
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::layout::write_private;
 use super::model::{Base, Branch, Order, Repository, Tree};
+use super::pace::Pace;
 use super::remove::remove_tree;
 use super::restore_admin::free_name;
 use super::token::write_token;
@@ -119,7 +120,7 @@ async fn make_entry(
         (_, None) => (format!("ref: {full}\n"), None),
     };
     let stage = repo.common_dir.join(format!("lanes-restoring-{}", order.lane_id));
-    let _before = remove_tree(&stage, None)?;
+    let _before = remove_tree(&stage, None, &Pace::full())?;
     std::fs::create_dir(&stage).map_err(|error| WorktreeError::file("make", &stage, error))?;
     let mut gitdir = folder.join(".git").as_os_str().as_bytes().to_vec();
     gitdir.push(b'\n');

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::{Repository, TrashEntry};
+use super::pace::Pace;
 use super::pins::{Object, answer, empty_tree, kinds_of, objects_of, of_kind, plain};
 use super::pins_copy;
 use super::remove::remove_tree;
@@ -246,12 +247,12 @@ async fn make(git: &Git, repo: &Repository, root: &Path, head: &str) -> Result<(
 
 fn remove(root: &Path, admin: Option<PathBuf>) -> Result<(), WorktreeError> {
     if let Some(admin) = admin {
-        let _gone = remove_tree(&admin, None)?;
+        let _gone = remove_tree(&admin, None, &Pace::full())?;
         // As git does with its last linked worktree.
         if let Some(worktrees) = admin.parent() {
             let _not_empty = std::fs::remove_dir(worktrees);
         }
-        let _gone = remove_tree(&root.join(VAULT_DIR), None)?;
+        let _gone = remove_tree(&root.join(VAULT_DIR), None, &Pace::full())?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::error::WorktreeError;
+use super::pace::{Pace, Stint};
 
 /// Folders that are open at the same time; below the usual limit of 1,024 descriptors by far.
 const MAX_OPEN: usize = 48;
@@ -27,12 +28,12 @@ pub struct Removed {
 }
 
 /// Removes the tree at `path`, or the single file or link that is there; nothing there is success. With
-/// `expect` (device, inode) it does so only when the folder is that one. Blocks.
+/// `expect` (device, inode) it does so only when the folder is that one. Blocks, and rests as the pace says.
 ///
 /// # Errors
 /// `NotOurs` when another folder is there or a mount begins there, `RemoveTree` when parts had to stay: all
-/// that can be removed is gone then, and the call may be repeated.
-pub fn remove_tree(path: &Path, expect: Option<(u64, u64)>) -> Result<Removed, WorktreeError> {
+/// that can be removed is gone then; `Stopped` when the job of the pace was cancelled. The call may be repeated.
+pub fn remove_tree(path: &Path, expect: Option<(u64, u64)>, pace: &Pace) -> Result<Removed, WorktreeError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(WorktreeError::NotOurs {
             path: path.into(),
@@ -60,7 +61,8 @@ pub fn remove_tree(path: &Path, expect: Option<(u64, u64)>) -> Result<Removed, W
             reason: "another file or folder has taken its place".to_owned(),
         });
     }
-    let mut work = Work { top: path, removed: Removed::default(), stayed: None, left: 0, parked: 0 };
+    let (removed, stint) = (Removed::default(), pace.stint());
+    let mut work = Work { top: path, removed, stayed: None, left: 0, parked: 0, stint, cancelled: false };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         work.unlink(above.as_fd(), &name, &[]);
         return work.end();
@@ -87,7 +89,7 @@ pub fn remove_tree(path: &Path, expect: Option<(u64, u64)>) -> Result<Removed, W
     loop {
         let parked_before = work.parked;
         work.empty(top.as_fd(), top.as_fd(), &mut Vec::new());
-        if work.parked == parked_before {
+        if work.cancelled || work.parked == parked_before {
             break;
         }
     }
@@ -104,6 +106,8 @@ struct Work<'a> {
     stayed: Option<(PathBuf, Errno, Option<u32>)>,
     left: u64,
     parked: u64,
+    stint: Stint<'a>,
+    cancelled: bool,
 }
 
 impl Work<'_> {
@@ -114,6 +118,12 @@ impl Work<'_> {
             Err(error) => return self.keep(folder, trail, error),
         };
         for (name, is_folder) in entries {
+            self.stint.step();
+            if self.stint.is_cancelled() {
+                self.cancelled = true;
+                self.left += 1;
+                return;
+            }
             if !is_folder {
                 self.unlink(folder, &name, trail);
                 continue;
@@ -206,6 +216,9 @@ impl Work<'_> {
     }
 
     fn end(self) -> Result<Removed, WorktreeError> {
+        if self.cancelled {
+            return Err(WorktreeError::Stopped { attempt: "removing a tree" });
+        }
         let Some((first, error, foreign)) = self.stayed else { return Ok(self.removed) };
         let place = super::error::quoted_path(self.top);
         let (reason, hint) = match (foreign, error) {

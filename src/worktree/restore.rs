@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::archive::Manifest;
-use super::archive_save::in_background;
 use super::archive_walk::open_top;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::model::{Branch, Order, Repository, Saved, TrashEntry, Tree};
+use super::pace::Pace;
 use super::pins_copy;
 use super::remove::remove_tree;
 use super::restore_admin;
@@ -151,7 +152,7 @@ pub async fn bring_back_until(
             sync_disk(&path).await?;
         }
         fault::at("restore.synced")?;
-        notes.extend(forget(&spot)?);
+        notes.extend(forget(&spot, &Pace::full()).await?);
     }
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Restoring { admin_id, order, .. } = intent;
@@ -181,12 +182,12 @@ pub async fn roll_back(
         // Devices are numbered anew by a start of the machine; the token is what stays.
         let ours = now == (intent.dev, intent.ino) || found_tree(repo, &intent.order).is_ok();
         if ours && intent.from_archive {
-            let _gone = remove_tree(&place, Some(now))?;
+            let _gone = remove_tree(&place, Some(now), &Pace::full())?;
         } else if ours {
             rename_checked(&place, &spot.tree(), now)?;
         }
     }
-    let _gone = remove_tree(&spot.staging(), None)?;
+    let _gone = remove_tree(&spot.staging(), None, &Pace::full())?;
     fault::at("rollback.tree")?;
     restore_admin::withdraw(repo, &spot, &intent).await?;
     fault::at("rollback.admin")?;
@@ -209,11 +210,11 @@ pub fn restoring_as(root: &Path, lane_id: LaneId) -> Result<Option<LaneId>, Work
 /// The archive goes when the files it had are on the disk, not only in memory.
 async fn sync_disk(path: &Path) -> Result<(), WorktreeError> {
     let path = path.to_path_buf();
-    let work = move |_cancel| {
+    let work = move |_pace: &Pace, _cancel: &CancellationToken| {
         let failed = |error: rustix::io::Errno| WorktreeError::file("sync", &path, error);
         rustix::fs::syncfs(open_top(&path).map_err(failed)?).map_err(failed)
     };
-    in_background("syncing a restored tree", work).await
+    Pace::full().run("syncing a restored tree", work).await
 }
 
 /// The branch of the new lane. One that is not as it was left is nobody's to delete.
@@ -247,7 +248,7 @@ fn usable(spot: &Spot) -> Result<TrashEntry, WorktreeError> {
 
 /// Takes an entry out of the trash at once, then frees it. Gives what could not be freed now, and what helps;
 /// the next `empty` tries again.
-pub(super) fn forget(spot: &Spot) -> Result<Option<String>, WorktreeError> {
+pub(super) async fn forget(spot: &Spot, pace: &Pace) -> Result<Option<String>, WorktreeError> {
     let gone = gone_name(spot);
     std::fs::rename(&spot.dir, &gone).map_err(|error| WorktreeError::file("remove", &spot.dir, error))?;
     // It is done now: whoever calls may not take anything back that only the entry could bring again.
@@ -255,7 +256,8 @@ pub(super) fn forget(spot: &Spot) -> Result<Option<String>, WorktreeError> {
         tracing::warn!(entry = %spot.dir.display(), %error, "after a power cut it may be in the trash again");
     }
     fault::pass("forget.taken");
-    let left = remove_tree(&gone, None).err().map(|error| error.with_hint());
+    let work = move |pace: &Pace, _cancel: &CancellationToken| remove_tree(&gone, None, pace);
+    let left = pace.run("freeing an entry of the trash", work).await.err().map(|error| error.with_hint());
     tidy(&spot.dir);
     Ok(left)
 }

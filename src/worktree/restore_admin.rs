@@ -8,6 +8,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::error::WorktreeError;
 use super::model::{Repository, TrashEntry};
+use super::pace::Pace;
 use super::remove::remove_tree;
 use super::restore::Restoring;
 use super::token::write_token;
@@ -48,7 +49,7 @@ pub(super) fn stage(repo: &Repository, spot: &Spot, intent: &Restoring) -> Resul
     if is_there(&spot.admin())? {
         copy_folder(&spot.admin(), &stage, &["modules"])?;
     } else {
-        let _old = remove_tree(&stage, None)?;
+        let _old = remove_tree(&stage, None, &Pace::full())?;
         std::fs::create_dir(&stage).map_err(|error| WorktreeError::file("make", &stage, error))?;
         make_head(repo, spot, &stage)?;
     }
@@ -149,7 +150,7 @@ pub(super) async fn withdraw(
         if is_there(&modules)? && !is_there(&kept)? {
             move_folder(&modules, &kept)?;
         }
-        let _gone = remove_tree(&folder, None)?;
+        let _gone = remove_tree(&folder, None, &Pace::full())?;
     }
     Ok(())
 }

@@ -10,13 +10,14 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use rustix::fs::{AtFlags, Mode as FileMode, OFlags, Timespec, Timestamps};
+use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, Content, Item, Manifest};
-use super::archive_save::in_background;
 use super::archive_walk::{open_dir, open_parent, open_top};
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::Repository;
+use super::pace::Pace;
 use super::pins::{answer, plain};
 use super::remove::remove_tree;
 use super::trash::Spot;
@@ -33,8 +34,8 @@ const BATCH_BYTES: u64 = 16 << 20;
 pub(super) async fn unpack(git: &Git, repo: &Repository, spot: &Spot) -> Result<Manifest, WorktreeError> {
     let staging = spot.staging();
     let place = spot.clone();
-    let work = move |_cancel| extract(&place);
-    let manifest = in_background("unpacking an archive", work).await?;
+    let work = move |_pace: &Pace, _cancel: &CancellationToken| extract(&place);
+    let manifest = Pace::full().run("unpacking an archive", work).await?;
     fault::at("restore.blobs")?;
     let blobs: Vec<Item> =
         manifest.items.iter().filter(|item| matches!(item.content, Content::Blob { .. })).cloned().collect();
@@ -44,18 +45,18 @@ pub(super) async fn unpack(git: &Git, repo: &Repository, spot: &Spot) -> Result<
         rest = later;
         let output = ask_blobs(git, repo, batch).await?;
         let (batch, staging) = (batch.to_vec(), staging.clone());
-        let work = move |_cancel| {
+        let work = move |_pace: &Pace, _cancel: &CancellationToken| {
             write_blobs(&staging, &batch, &output)
                 .map_err(|error| WorktreeError::file("write", &staging, error))
         };
-        in_background("writing files", work).await?;
+        Pace::full().run("writing files", work).await?;
     }
     let (items, top_mode) = (manifest.clone(), manifest.top_mode);
-    let work = move |_cancel| {
+    let work = move |_pace: &Pace, _cancel: &CancellationToken| {
         finish_folders(&staging, &items.items, top_mode)
             .map_err(|error| WorktreeError::file("write", &staging, error))
     };
-    in_background("writing files", work).await?;
+    Pace::full().run("writing files", work).await?;
     Ok(manifest)
 }
 
@@ -82,7 +83,7 @@ async fn ask_blobs(git: &Git, repo: &Repository, items: &[Item]) -> Result<Vec<u
 
 fn extract(spot: &Spot) -> Result<Manifest, WorktreeError> {
     let staging = spot.staging();
-    let _old = remove_tree(&staging, None)?;
+    let _old = remove_tree(&staging, None, &Pace::full())?;
     let path = spot.manifest();
     let manifest = File::open(&path)
         .and_then(|file| archive::read_manifest(BufReader::new(GzDecoder::new(BufReader::new(file)))))

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
 use super::error::WorktreeError;
 use super::git::Git;
 use super::layout;
 use super::model::Repository;
+use super::pace::Pace;
 use super::pins_vault::{self, VAULT_DIR};
 use super::remove::remove_tree;
 use super::restore::{forget, tidy};
@@ -37,6 +40,7 @@ pub async fn empty(
     repo: &Repository,
     root: &Path,
     ids: &[LaneId],
+    pace: &Pace,
 ) -> Result<Emptied, WorktreeError> {
     let mut emptied = Emptied::default();
     for lane_id in ids {
@@ -49,13 +53,13 @@ pub async fn empty(
             Ok(Some(entry)) if entry.complete && !is_there(&spot.restoring())? => {
                 let size = trash::size(&entry).unwrap_or(0);
                 fault::at("empty.begin")?;
-                emptied.left.extend(forget(&spot)?);
+                emptied.left.extend(forget(&spot, pace).await?);
                 emptied.freed += size;
                 emptied.lanes.push(*lane_id);
             }
             // Nobody can bring it back, and it was asked for by its id.
             Err(WorktreeError::Record { .. }) => {
-                emptied.left.extend(forget(&spot)?);
+                emptied.left.extend(forget(&spot, pace).await?);
                 emptied.lanes.push(*lane_id);
             }
             Ok(_) => emptied.stayed.push((*lane_id, "it is being retired or brought back".to_owned())),
@@ -63,7 +67,9 @@ pub async fn empty(
         }
     }
     if emptied.left.is_empty() {
-        emptied.left = sweep(root);
+        let place = root.to_path_buf();
+        let work = move |pace: &Pace, _cancel: &CancellationToken| Ok(sweep(&place, pace));
+        emptied.left = pace.run("freeing trash", work).await?;
     }
     fault::at("empty.taken")?;
     let _lock = trash_lock::lock(repo).await?;
@@ -104,12 +110,12 @@ pub fn is_half_emptied(root: &Path) -> Result<bool, WorktreeError> {
 
 /// Removes what earlier calls took out of the trash but did not come to free: for recovery at start; [`empty`]
 /// does it too. Gives what still could not be freed, and what helps. Blocks.
-pub fn sweep(root: &Path) -> Vec<String> {
+pub fn sweep(root: &Path, pace: &Pace) -> Vec<String> {
     let trash = root.join(TRASH_DIR);
     let mut left = Vec::new();
     for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(GONE_PREFIX) {
-            left.extend(remove_tree(&entry.path(), None).err().map(|error| error.with_hint()));
+            left.extend(remove_tree(&entry.path(), None, pace).err().map(|error| error.with_hint()));
         }
     }
     tidy(&trash.join("entry"));

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::WorktreeError;
+use super::pace::Pace;
 use super::remove::remove_tree;
 
 /// Moves a folder: by rename, else by a copy that appears at `to` as a whole before `from` is removed.
@@ -16,7 +17,7 @@ pub(super) fn move_folder(from: &Path, to: &Path) -> Result<(), WorktreeError> {
             let part = sibling(to);
             copy_folder(from, &part, &[])?;
             std::fs::rename(&part, to).map_err(|source| WorktreeError::file("move", from, source))?;
-            let _gone = remove_tree(from, None)?;
+            let _gone = remove_tree(from, None, &Pace::full())?;
             Ok(())
         }
         Err(error) => Err(WorktreeError::file("move", from, error)),
@@ -26,7 +27,7 @@ pub(super) fn move_folder(from: &Path, to: &Path) -> Result<(), WorktreeError> {
 /// Copies a folder with modes and times, without the names in `but` at its top. What an earlier try left at
 /// `to` is removed first.
 pub(super) fn copy_folder(from: &Path, to: &Path, but: &[&str]) -> Result<(), WorktreeError> {
-    let _old = remove_tree(to, None)?;
+    let _old = remove_tree(to, None, &Pace::full())?;
     copy_level(from, to, but).map_err(|source| WorktreeError::file("copy", from, source))
 }
 

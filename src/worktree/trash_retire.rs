@@ -15,6 +15,7 @@ use super::error::{WorktreeError, quoted, quoted_path};
 use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Order, Repository, Saved, TrashEntry, Tree};
+use super::pace::Pace;
 use super::pins::{self, plain};
 use super::pins_copy;
 use super::pins_vault::{self, Link};
@@ -317,7 +318,7 @@ impl Retiring<'_> {
         let _lock = trash_lock::lock(self.repo).await?;
         if is_there(&to)? {
             // A crash after the copy across file systems was complete.
-            let _gone = remove_tree(&admin, None)?;
+            let _gone = remove_tree(&admin, None, &Pace::full())?;
             return Ok(());
         }
         move_folder(&admin, &to)

@@ -14,6 +14,7 @@ use super::discover::gitfile_target;
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::{Order, Repository};
+use super::pace::Pace;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
 use super::{layout, lock::WorkspaceLock, remove::remove_tree, token};
@@ -62,7 +63,7 @@ async fn undo_once(git: &Git, repo: &Repository, order: &Order) -> Result<(), Wo
     fault::at("undo.branch")?;
     drop(held);
     let removal = tokio::task::spawn_blocking(move || {
-        removing.iter().try_for_each(|path| remove_tree(path, None).map(|_removed| ()))
+        removing.iter().try_for_each(|path| remove_tree(path, None, &Pace::full()).map(|_removed| ()))
     });
     removal.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
     fault::at("undo.removed")?;
@@ -100,12 +101,12 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
     // The tree goes first: its admin entry is what proves it ours.
     if is_our_tree(path, &ours) {
         // What an earlier undo did not come to delete.
-        let _before = remove_tree(&tree_aside, None)?;
+        let _before = remove_tree(&tree_aside, None, &Pace::full())?;
         fs::rename(path, &tree_aside).map_err(|error| WorktreeError::file("move away", path, error))?;
     }
     fault::at("undo.tree")?;
     for dir in ours {
-        let _before = remove_tree(&admin_aside, None)?;
+        let _before = remove_tree(&admin_aside, None, &Pace::full())?;
         fs::rename(dir, &admin_aside).map_err(|error| WorktreeError::file("move away", dir, error))?;
     }
     fault::at("undo.admin")?;

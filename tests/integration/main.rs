@@ -76,6 +76,7 @@ mod worktree_discover;
 mod worktree_files;
 mod worktree_git;
 mod worktree_layout;
+mod worktree_pace;
 mod worktree_pins;
 mod worktree_provision;
 mod worktree_remove;

@@ -1,6 +1,6 @@
 //! What only a lane held stays reachable, and nothing of it is published.
 
-use lanes::worktree::{bring_back, empty, retire};
+use lanes::worktree::{Pace, bring_back, empty, retire};
 
 use crate::support::work::{Kind, Work};
 
@@ -42,7 +42,7 @@ async fn check(kind: Kind) {
     assert_eq!(work.git(&path, &["rev-parse", "HEAD"]), detached);
     assert_eq!(work.git(&path, &["rev-parse", "refs/worktree/mine"]), in_reflog);
     assert_eq!(work.git(&path, &["cat-file", "-p", ":staged"]), "only in the index");
-    let emptied = empty(&work.git, &work.repo, &work.root(), &[]).await.expect("emptied");
+    let emptied = empty(&work.git, &work.repo, &work.root(), &[], &Pace::full()).await.expect("emptied");
     assert!(emptied.lanes.is_empty() && !work.root().join(".vault").exists());
     assert_eq!(work.git(&path, &["rev-parse", "HEAD"]), detached);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use lanes::worktree::{WorktreeError, remove_tree};
+use lanes::worktree::{Pace, WorktreeError, remove_tree};
 
 use crate::support::git::{Mounted, write};
 
@@ -22,11 +22,11 @@ fn a_tree_goes_and_what_its_links_point_to_stays() {
     symlink(&outside, tree.join("link")).expect("a link");
     symlink(outside.join("kept"), tree.join("a/link")).expect("a link");
     fs::hard_link(outside.join("kept"), tree.join("hard")).expect("a link");
-    let removed = remove_tree(&tree, Some(identity(&tree))).expect("it goes");
+    let removed = remove_tree(&tree, Some(identity(&tree)), &Pace::full()).expect("it goes");
     assert_eq!((removed.files, removed.folders), (4, 3));
     assert!(!tree.exists());
     assert_eq!(fs::read_to_string(outside.join("kept")).expect("it is there"), "kept");
-    assert_eq!(remove_tree(&tree, None).expect("again is success").files, 0);
+    assert_eq!(remove_tree(&tree, None, &Pace::full()).expect("again is success").files, 0);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_link_at_the_top_is_removed_itself() {
     write(&dir.path().join("outside/kept"), "kept");
     let link = dir.path().join("link");
     symlink(dir.path().join("outside"), &link).expect("a link");
-    assert_eq!(remove_tree(&link, None).expect("it goes").files, 1);
+    assert_eq!(remove_tree(&link, None, &Pace::full()).expect("it goes").files, 1);
     assert!(dir.path().join("outside/kept").exists() && !link.is_symlink());
 }
 
@@ -45,7 +45,7 @@ fn another_folder_in_its_place_is_not_touched() {
     let tree = dir.path().join("tree");
     write(&tree.join("f"), "");
     let (dev, ino) = identity(&tree);
-    let error = remove_tree(&tree, Some((dev, ino + 1))).expect_err("it is another one");
+    let error = remove_tree(&tree, Some((dev, ino + 1)), &Pace::full()).expect_err("it is another one");
     assert!(matches!(error, WorktreeError::NotOurs { .. }));
     assert!(tree.join("f").exists());
 }
@@ -63,7 +63,7 @@ fn depth_is_no_limit() {
         at = rustix::fs::openat(&at, "deep", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty())
             .expect("open");
     }
-    assert_eq!(remove_tree(&tree, None).expect("it goes").folders, 3_001);
+    assert_eq!(remove_tree(&tree, None, &Pace::full()).expect("it goes").folders, 3_001);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn read_only_folders_of_ours_are_no_obstacle() {
     fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o555)).expect("set");
     fs::set_permissions(tree.join("b"), fs::Permissions::from_mode(0o000)).expect("set");
     // As root permissions are not asked for; CI runs this as a user.
-    let removed = remove_tree(&tree, None).expect("it goes");
+    let removed = remove_tree(&tree, None, &Pace::full()).expect("it goes");
     assert_eq!(removed.files, 2);
 }
 
@@ -88,12 +88,12 @@ fn a_mount_is_not_entered() {
     fs::create_dir(tree.join("mounted")).expect("made");
     let args = ["--bind".as_ref(), outside.as_os_str()];
     let Some(mounted) = Mounted::new(&args, &tree.join("mounted")) else { return };
-    let result = remove_tree(&tree, None);
+    let result = remove_tree(&tree, None, &Pace::full());
     drop(mounted);
     let error = result.expect_err("a mount is in the way");
     assert!(error.to_string().contains("mounted"), "{error}");
     assert!(outside.join("kept").exists() && !tree.join("f").exists());
-    remove_tree(&tree, None).expect("now it goes");
+    remove_tree(&tree, None, &Pace::full()).expect("now it goes");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn two_who_remove_the_same_tree_at_once_are_both_done() {
             std::fs::write(folder.join("file"), "x").expect("writes");
         }
         std::thread::scope(|threads| {
-            let both = [0, 1].map(|_| threads.spawn(|| remove_tree(&top, None)));
+            let both = [0, 1].map(|_| threads.spawn(|| remove_tree(&top, None, &Pace::full())));
             for one in both {
                 one.join().expect("no panic").expect("removed, by one of the two");
             }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lanes::worktree::{
-    Branch, Direct, Floors, RestoreStep, Saved, SettingsCache, TrashEntry, bring_back, bring_back_until,
-    provision, retire, roll_back, save,
+    Branch, Direct, Floors, Pace, RestoreStep, Saved, SettingsCache, TrashEntry, bring_back,
+    bring_back_until, provision, retire, roll_back, save,
 };
 
 use crate::support::work::{Kind, Lane, Work, picture};
@@ -29,8 +29,9 @@ async fn check(work: &Work, lane: &Lane, from: From) -> TrashEntry {
     assert!(!work.repo.common_dir.join("worktrees").join(&lane.tree.admin_id).exists());
     work.collect_garbage();
     if from == From::Archive {
-        let entry =
-            save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT).await.expect("saved");
+        let entry = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT, &Pace::full())
+            .await
+            .expect("saved");
         assert!(matches!(entry.saved, Saved::Archived { .. }), "{:?}", entry.saved);
         assert!(!work.root().join(".trash").join(lane.order.lane_id.to_string()).join("tree").exists());
         work.collect_garbage();
@@ -200,7 +201,9 @@ async fn a_required_filter_never_runs_and_alters_nothing() {
         let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
         if from == From::Archive {
             let saved =
-                save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT).await.expect("saved");
+                save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT, &Pace::full())
+                    .await
+                    .expect("saved");
             assert!(matches!(saved.saved, Saved::Archived { .. }));
         }
         let back = bring_back(&work.git, &work.repo, &entry, &work.order("b")).await.expect("brought back");
@@ -246,7 +249,9 @@ async fn a_submodule_keeps_its_commits_and_its_work() {
     let index = work.index_picture(&tree);
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
     work.collect_garbage();
-    let saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT).await.expect("saved");
+    let saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT, &Pace::full())
+        .await
+        .expect("saved");
     assert!(matches!(saved.saved, Saved::Whole { .. }), "{:?}", saved.saved);
     let back =
         bring_back(&work.git, &work.repo, &entry, &work.order("elsewhere")).await.expect("brought back");
@@ -302,7 +307,9 @@ async fn a_crash_anywhere_in_bringing_back_leaves_the_entry_usable() {
         assert!(entry.branch_deleted);
         if from == From::Archive {
             let _saved =
-                save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT).await.expect("saved");
+                save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT, &Pace::full())
+                    .await
+                    .expect("saved");
         }
         for step in steps {
             let order = work.order("b");
@@ -355,8 +362,9 @@ async fn nothing_that_the_repository_names_is_run() {
     std::fs::write(work.repo.common_dir.join("info/attributes"), "* filter=x\n").expect("a file");
     let _set_up = std::fs::remove_file(&marker);
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
-    let _saved =
-        save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT).await.expect("saved");
+    let _saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, NO_LIMIT, &Pace::full())
+        .await
+        .expect("saved");
     let back = bring_back(&work.git, &work.repo, &entry, &work.order("b")).await.expect("brought back");
     assert!(!marker.exists());
     assert_eq!(picture(back.path.as_path()), files);
@@ -390,7 +398,8 @@ async fn a_bare_repository_and_a_root_on_another_disk_work_too() {
     let copy = root.join(".trash").join(lane.order.lane_id.to_string()).join("objects.pack");
     assert!(copy.exists(), "its commits are copied from disk to disk");
     work.collect_garbage();
-    let _saved = save(&work.git, &work.repo, &root, lane.order.lane_id, NO_LIMIT).await.expect("saved");
+    let _saved =
+        save(&work.git, &work.repo, &root, lane.order.lane_id, NO_LIMIT, &Pace::full()).await.expect("saved");
     let mut order = work.order("b");
     order.root = lane.order.root.clone();
     order.path = root.join("b").into();
@@ -409,7 +418,8 @@ async fn saving_that_is_cut_off_can_be_repeated_or_skipped() {
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
     let root = work.root();
     for micros in [1, 2_000, 10_000, 20_000] {
-        let saving = save(&work.git, &work.repo, &root, lane.order.lane_id, NO_LIMIT);
+        let full = Pace::full();
+        let saving = save(&work.git, &work.repo, &root, lane.order.lane_id, NO_LIMIT, &full);
         let _cut_off = tokio::time::timeout(std::time::Duration::from_micros(micros), saving).await;
     }
     let back = bring_back(&work.git, &work.repo, &entry, &work.order("b")).await.expect("brought back");
@@ -434,8 +444,9 @@ async fn a_provisioned_lane_is_retired_and_restored_again_and_again() {
         assert_eq!(entry.notes, Vec::<String>::new());
         assert!(entry.branch_deleted);
         if round == 1 {
-            let saved =
-                save(&work.git, &work.repo, &work.root(), order.lane_id, NO_LIMIT).await.expect("saved");
+            let saved = save(&work.git, &work.repo, &work.root(), order.lane_id, NO_LIMIT, &Pace::full())
+                .await
+                .expect("saved");
             assert!(matches!(saved.saved, Saved::Archived { .. }));
         }
         work.collect_garbage();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lanes::worktree::{
-    RetireStep, SaveStep, Saved, bring_back, empty, retire, retire_until, save, save_until, trash,
+    Pace, RetireStep, SaveStep, Saved, bring_back, empty, retire, retire_until, save, save_until, trash,
 };
 
 use crate::support::work::{Kind, Work, picture};
@@ -55,9 +55,14 @@ async fn a_crash_in_saving_loses_nothing() {
         let files = picture(&tree);
         let (root, id) = (work.root(), lane.order.lane_id);
         let _entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
-        let _cut_off = save_until(&work.git, &work.repo, &root, id, u64::MAX, step).await.expect("a step");
-        let entry = save(&work.git, &work.repo, &root, id, u64::MAX).await.expect("saved");
-        assert_eq!(entry, save(&work.git, &work.repo, &root, id, u64::MAX).await.expect("nothing to do"));
+        let _cut_off = save_until(&work.git, &work.repo, &root, id, u64::MAX, &Pace::full(), step)
+            .await
+            .expect("a step");
+        let entry = save(&work.git, &work.repo, &root, id, u64::MAX, &Pace::full()).await.expect("saved");
+        assert_eq!(
+            entry,
+            save(&work.git, &work.repo, &root, id, u64::MAX, &Pace::full()).await.expect("nothing to do")
+        );
         let back = bring_back(&work.git, &work.repo, &entry, &work.order("b")).await.expect("brought back");
         assert_eq!(picture(back.path.as_path()), files);
     }
@@ -69,7 +74,9 @@ async fn whole(spoil: impl Fn(&Work, &Path), limit: u64, reason: &str) {
     spoil(&work, lane.order.path.as_path());
     let files = picture(lane.order.path.as_path());
     let _entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
-    let entry = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, limit).await.expect("saved");
+    let entry = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, limit, &Pace::full())
+        .await
+        .expect("saved");
     assert!(
         matches!(&entry.saved, Saved::Whole { reason: said } if said.contains(reason)),
         "{:?}",
@@ -98,7 +105,9 @@ async fn a_special_file_is_kept_with_its_tree() {
     let socket =
         std::os::unix::net::UnixListener::bind(lane.order.path.as_path().join("s")).expect("a socket");
     let _entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
-    let entry = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX).await.expect("saved");
+    let entry = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX, &Pace::full())
+        .await
+        .expect("saved");
     assert!(matches!(&entry.saved, Saved::Whole { .. }), "{:?}", entry.saved);
     drop(socket);
 }
@@ -117,9 +126,13 @@ async fn a_tree_that_was_replaced_is_left_alone() {
     assert!(entry.complete && !entry.notes.is_empty());
     assert_eq!(std::fs::read_to_string(tree.join("precious")).expect("a file"), "not ours");
     assert!(tree.symlink_metadata().expect("the link").is_symlink());
-    let saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX).await.expect("saved");
+    let saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX, &Pace::full())
+        .await
+        .expect("saved");
     assert!(matches!(saved.saved, Saved::Archived { files: 0, .. }));
-    let _emptied = empty(&work.git, &work.repo, &work.root(), &[lane.order.lane_id]).await.expect("emptied");
+    let _emptied = empty(&work.git, &work.repo, &work.root(), &[lane.order.lane_id], &Pace::full())
+        .await
+        .expect("emptied");
     assert!(foreign.join("precious").exists());
 }
 
@@ -151,7 +164,9 @@ async fn what_was_removed_from_outside_is_no_error() {
     work.git(&work.main(), &["branch", "-q", "-D", "lanes/a"]);
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
     assert!(entry.complete);
-    let _emptied = empty(&work.git, &work.repo, &work.root(), &[lane.order.lane_id]).await.expect("emptied");
+    let _emptied = empty(&work.git, &work.repo, &work.root(), &[lane.order.lane_id], &Pace::full())
+        .await
+        .expect("emptied");
     assert!(!work.root().join(".trash").exists());
 }
 
@@ -165,8 +180,9 @@ async fn a_tree_whose_admin_directory_was_removed_still_comes_back() {
         .expect("removed");
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
     work.collect_garbage();
-    let _saved =
-        save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX).await.expect("saved");
+    let _saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX, &Pace::full())
+        .await
+        .expect("saved");
     let back = bring_back(&work.git, &work.repo, &entry, &work.order("b")).await.expect("brought back");
     assert_eq!(picture(back.path.as_path()), files);
     assert_eq!(work.git(back.path.as_path(), &["status", "--porcelain"]), "?? new");
@@ -221,8 +237,9 @@ async fn emptying_lets_go_of_one_entry_and_holds_the_others() {
     let sized: Vec<_> =
         listed.iter().map(|entry| (entry.clone(), trash::size(entry).expect("a size"))).collect();
     assert_eq!(trash::expired(&sized, Duration::from_secs(3600), None, lanes::clock::now()), []);
-    let emptied =
-        empty(&work.git, &work.repo, &work.root(), &[lanes[1].order.lane_id]).await.expect("emptied");
+    let emptied = empty(&work.git, &work.repo, &work.root(), &[lanes[1].order.lane_id], &Pace::full())
+        .await
+        .expect("emptied");
     assert_eq!(emptied.lanes, [lanes[1].order.lane_id]);
     assert!(emptied.freed > 0);
     work.collect_garbage();
@@ -240,7 +257,7 @@ async fn emptying_lets_go_of_one_entry_and_holds_the_others() {
         work.git(&work.main(), &["cat-file", "-e", oid]);
     }
     let all: Vec<_> = trash::list(&work.root()).expect("listed").iter().map(|e| e.order.lane_id).collect();
-    let _emptied = empty(&work.git, &work.repo, &work.root(), &all).await.expect("emptied");
+    let _emptied = empty(&work.git, &work.repo, &work.root(), &all, &Pace::full()).await.expect("emptied");
     work.collect_garbage();
     assert!(!work.root().join(".vault").exists() && !work.root().join(".trash").exists());
     assert!(!work.main().join(".git/worktrees").exists());
@@ -339,8 +356,9 @@ async fn a_failed_restore_leaves_the_entry_usable() {
     std::fs::write(lane.order.path.as_path().join("new"), "never committed").expect("a file");
     let files = picture(lane.order.path.as_path());
     let entry = retire(&work.git, &work.repo, &lane.order, &lane.tree).await.expect("retired");
-    let _saved =
-        save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX).await.expect("saved");
+    let _saved = save(&work.git, &work.repo, &work.root(), lane.order.lane_id, u64::MAX, &Pace::full())
+        .await
+        .expect("saved");
     let taken = work.order("taken");
     std::fs::create_dir(taken.path.as_path()).expect("in the way");
     let refused = bring_back(&work.git, &work.repo, &entry, &taken).await;

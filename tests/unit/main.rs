@@ -44,6 +44,7 @@ mod worktree_changes;
 mod worktree_git;
 mod worktree_layout;
 mod worktree_pins;
+mod worktree_pressure;
 mod worktree_provision;
 mod worktree_resolve;
 mod worktree_settings;

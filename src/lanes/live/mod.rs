@@ -39,7 +39,9 @@ use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::task::{self, Launcher, Link, Recipe, Sought};
-use crate::worktree::{self, Changes, Emptied, Order, Repository, Saved, SettingsCache, TrashEntry, Tree};
+use crate::worktree::{
+    self, Changes, Emptied, Order, Pace, Repository, Saved, SettingsCache, TrashEntry, Tree,
+};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
 const SAVES: usize = 4096;
@@ -61,6 +63,7 @@ struct Shared {
     counted: DashMap<LaneId, Instant>,
     counts: Semaphore,
     saves: mpsc::Sender<TrashEntry>,
+    pace: Pace,
     painter: Painter,
     settings: SettingsCache,
 }
@@ -97,6 +100,7 @@ impl Live {
             counted,
             counts,
             saves,
+            pace: Pace::background(),
             painter: Painter::default(),
             settings: SettingsCache::default(),
         };
@@ -171,6 +175,11 @@ impl Live {
             && self.shared.merged(lane).await?)
     }
 
+    /// The pace of what is done in the background: refills, saving and freeing share it.
+    pub fn pace(&self) -> &Pace {
+        &self.shared.pace
+    }
+
     /// Frees trash for good, with the recorded output of its lanes: of each root, the entries of these lanes.
     /// Says which are gone, which stayed and what could not be freed.
     ///
@@ -180,11 +189,12 @@ impl Live {
         &self,
         repo: &Repository,
         due: &BTreeMap<PathBuf, Vec<LaneId>>,
+        pace: &Pace,
     ) -> Result<Emptied, Failure> {
         let git = self.shared.workspaces.git().await?;
         let mut all = Emptied::default();
         for (root, ids) in due {
-            let emptied = worktree::empty(git, repo, root, ids).await?;
+            let emptied = worktree::empty(git, repo, root, ids, pace).await?;
             for id in &emptied.lanes {
                 self.shared.forget_logs(*id).await;
             }

@@ -1,11 +1,14 @@
 //! Saves retired trees.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::Shared;
+use super::tree::floors;
 use crate::bus::{Actor, Context};
 use crate::failure::{Code, Failure};
-use crate::worktree::{self, TrashEntry};
+use crate::worktree::{self, Repository, TrashEntry};
 
 /// A tree with more to keep than this stays whole in the trash, in bytes.
 const ARCHIVE_LIMIT: u64 = 2 << 30;
@@ -43,6 +46,12 @@ impl Shared {
         matches!(worktree::trash::find(entry.order.root.as_path(), entry.order.lane_id), Ok(None))
     }
 
+    /// True when the disk of a folder of trees has less than must stay free.
+    async fn is_short(&self, repo: &Repository, root: &Path) -> bool {
+        let Ok(config) = self.workspaces.config(repo).await else { return false };
+        worktree::provision::check_free(root, floors(&config)).is_err()
+    }
+
     async fn try_save(&self, entry: &TrashEntry) -> Result<TrashEntry, Failure> {
         let git = self.workspaces.git().await?;
         let workspaces = self.workspaces.all();
@@ -55,6 +64,8 @@ impl Shared {
         };
         let repo = workspace.repo.clone();
         let root = entry.order.root.as_path();
-        Ok(worktree::save(git, &repo, root, entry.order.lane_id, ARCHIVE_LIMIT).await?)
+        // Then the room is what somebody waits for.
+        let _hurry = self.is_short(&repo, root).await.then(|| self.pace.hurry());
+        Ok(worktree::save(git, &repo, root, entry.order.lane_id, ARCHIVE_LIMIT, &self.pace).await?)
     }
 }

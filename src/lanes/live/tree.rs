@@ -8,7 +8,7 @@ use crate::fault;
 use crate::ids::LaneId;
 use crate::lanes::lane::Lane;
 use crate::raw::Raw;
-use crate::worktree::{self, Git, Order, Repository, Saved, TrashEntry, Tree};
+use crate::worktree::{self, Floors, Git, Order, Repository, Saved, TrashEntry, Tree};
 
 impl Shared {
     pub(super) async fn provision(&self, lane: &Lane, context: &Context) -> Result<Tree, Failure> {
@@ -18,6 +18,8 @@ impl Shared {
         let config = self.config(lane).await;
         let tree = match lane.restored_from {
             Some(from) => {
+                // While it is being saved its entry is held.
+                let _somebody_waits = self.pace.hurry();
                 let entry = self.trash_entry(lane, from).await?;
                 worktree::bring_back(git, &repo, &entry, &lane.order).await?
             }
@@ -67,10 +69,9 @@ impl Shared {
         lane: &Lane,
         config: &Config,
     ) -> Result<Tree, Failure> {
-        let floors = worktree::Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
         let settings = self.settings.get(git, repo).await?;
         let (order, runner) = (&lane.order, &worktree::Direct);
-        Ok(worktree::provision(git, repo, order, floors, &settings, runner, &|_step| {}).await?)
+        Ok(worktree::provision(git, repo, order, floors(config), &settings, runner, &|_step| {}).await?)
     }
 
     /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,
@@ -137,6 +138,11 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// What must stay free on the disk of a workspace's trees.
+pub(super) fn floors(config: &Config) -> Floors {
+    Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes }
 }
 
 /// The order that git's entry of a lane's tree carries, and the tree as far as the entry tells.
