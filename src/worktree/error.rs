@@ -241,6 +241,14 @@ pub enum WorktreeError {
         /// Why not.
         source: io::Error,
     },
+    /// A tree cannot be copied.
+    #[error("could not copy {}: {reason}", quoted_path(.path))]
+    CopyTree {
+        /// What of it.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A record on disk is not what we wrote.
     #[error("could not read {}: {source}", quoted_path(.path))]
     Record {
@@ -287,6 +295,7 @@ impl WorktreeError {
             Self::PathTaken { .. }
             | Self::NotOurs { .. }
             | Self::RemoveTree { .. }
+            | Self::CopyTree { .. }
             | Self::Record { .. }
             | Self::Stopped { .. } => Code::Io,
         }
@@ -367,6 +376,7 @@ impl WorktreeError {
             Self::File { source, .. } => failure::about(source).1.to_owned(),
             Self::ReadRepository { .. } => "see what git itself says there: git status".to_owned(),
             Self::NotOurs { .. } => "look what is there; it was left alone".to_owned(),
+            Self::CopyTree { .. } => "the tree it was to be copied from is not used; nothing else is to be done".to_owned(),
             Self::Record { .. } => {
                 "it is damaged: move it aside when you do not need it, then: lanes reconcile".to_owned()
             }

@@ -270,7 +270,19 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Where [`write_synced`] writes first.
+/// Writes beside the target and swaps it in, for what is made anew after a crash of the machine.
+pub(super) fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let sibling = sibling_of(path);
+    remove_file_if_there(&sibling)?;
+    let mut file = File::create_new(&sibling)?;
+    let written = file.write_all(bytes).and_then(|()| std::fs::rename(&sibling, path));
+    if written.is_err() {
+        let _may_not_be_there = std::fs::remove_file(&sibling);
+    }
+    written
+}
+
+/// Where [`write_synced`] and [`write_unsynced`] write first.
 pub(super) fn sibling_of(path: &Path) -> PathBuf {
     let mut sibling = path.as_os_str().to_owned();
     sibling.push(".new");

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{WorktreeError, quoted_path};
+use super::index_file::IndexFile;
 use super::model::{Order, Repository, Tree};
-use super::restore_index::parse;
 use super::token::read_token;
 use super::trash::{is_there, read_small};
 
@@ -161,14 +161,15 @@ fn judge(path: &Path, tree: &Tree, admin: &Path) -> Result<TreeAt, WorktreeError
 /// True when the index remembers a file in the folder by its inode and time: the folder is the one that was
 /// checked out.
 fn knows_a_file_of(index: &Path, folder: &Path) -> bool {
-    let Ok(bytes) = read_small(index, 1 << 30) else { return false };
-    let slots = [20, 32].iter().find_map(|hash_len| parse(&bytes, *hash_len)).unwrap_or_default();
-    let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    slots.iter().take(MAX_COMPARED).any(|slot| {
-        let path = folder.join(std::ffi::OsStr::from_bytes(&slot.path));
-        let (mtime, ino) = (number(slot.at + 8), number(slot.at + 20));
-        std::fs::symlink_metadata(path)
-            .is_ok_and(|facts| mtime != 0 && (facts.mtime() as u32, facts.ino() as u32) == (mtime, ino))
+    let Some(index) = [40, 64].iter().find_map(|oid_len| IndexFile::read(index, *oid_len).ok()) else {
+        return false;
+    };
+    index.entries().take(MAX_COMPARED).any(|entry| {
+        let path = folder.join(std::ffi::OsStr::from_bytes(entry.path()));
+        let stat = entry.stat();
+        std::fs::symlink_metadata(path).is_ok_and(|facts| {
+            stat.mtime.0 != 0 && (facts.mtime() as u32, facts.ino() as u32) == (stat.mtime.0, stat.ino)
+        })
     })
 }
 
