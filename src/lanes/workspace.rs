@@ -242,7 +242,11 @@ impl Workspaces {
         let record = workspace.record();
         // Beside the store, so that the store can be rebuilt from what exists.
         self.home.write_workspace(&record.id, &record)?;
-        let writes = vec![Write::put(Table::Workspaces, record.id, &record)];
+        self.record(&record).await
+    }
+
+    async fn record(&self, record: &Record) -> Result<(), Failure> {
+        let writes = vec![Write::put(Table::Workspaces, record.id, record)];
         self.bus.commit(Batch { events: Vec::new(), writes }).await.map(drop)
     }
 
@@ -277,14 +281,20 @@ impl Workspaces {
         all
     }
 
-    /// Remembers that a lane was used, for `-`.
-    pub async fn used(&self, workspace: WorkspaceId, lane: LaneId) {
-        let Some(workspace) = self.by_id(workspace) else { return };
-        if workspace.used(lane)
-            && let Err(failure) = self.write_down(&workspace).await
-        {
-            tracing::debug!(error = %failure, "the lane last used was not written down");
-        }
+    /// Remembers that a lane was used, for `-`. What is given back writes it down, and nobody has to wait for
+    /// that: it is of no use to a store that is rebuilt, so the file beside the store stays as it is.
+    pub fn used(
+        self: &Arc<Self>,
+        workspace: WorkspaceId,
+        lane: LaneId,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let workspace = self.by_id(workspace).filter(|workspace| workspace.used(lane))?;
+        let workspaces = Arc::clone(self);
+        Some(async move {
+            if let Err(failure) = workspaces.record(&workspace.record()).await {
+                tracing::debug!(error = %failure, "the lane last used was not written down");
+            }
+        })
     }
 
     /// The configuration of a repository as its files are now, approved or not.

@@ -79,7 +79,7 @@ impl Owner {
         let handle = self.registry.own(lane, reservation, Vec::new());
         let lane = self.provision(&handle, context.clone()).await?;
         let notes = lane.tree.as_ref().map(|tree| tree.notes.clone()).unwrap_or_default();
-        self.workspaces.used(lane.workspace_id(), lane.id).await;
+        self.used(&lane);
         let task = match asked.command {
             Some(command) => {
                 let kind = TaskKind::Terminal;
@@ -117,7 +117,7 @@ impl Owner {
             return Err(Failure::new(Code::Busy, format!("lane {} is {}", lane.name(), lane.state().name()))
                 .hint("try again when it is closed"));
         }
-        self.workspaces.used(lane.workspace_id(), lane.id).await;
+        self.used(&lane);
         let task = match asked.command.clone() {
             Some(command) if lane.live_tasks().next().is_none() => Some(
                 self.start_task(&handle, TaskKind::Terminal, command, Default::default(), context)
@@ -128,6 +128,13 @@ impl Owner {
             Some(_) | None => None,
         };
         Ok(CreateReply { lane: self.view(&handle.lane()), task, existed: true, notes: Vec::new() })
+    }
+
+    /// Remembers that a lane was used, and has it written down in the background.
+    pub(super) fn used(&self, lane: &Lane) {
+        if let Some(writing) = self.workspaces.used(lane.workspace_id(), lane.id) {
+            self.background.spawn(writing);
+        }
     }
 
     /// Waits for the owner of a closed lane of that name, who still writes down what ended late: for
@@ -492,7 +499,7 @@ impl Owner {
         lane.created_by = context.from_lane;
         let handle = self.registry.own(lane, reservation, Vec::new());
         let lane = self.provision(&handle, context).await?;
-        self.workspaces.used(lane.workspace_id(), lane.id).await;
+        self.used(&lane);
         let notes = lane.tree.as_ref().map(|tree| tree.notes.clone()).unwrap_or_default();
         Ok(LaneReply { lane: self.view(&lane), notes })
     }
@@ -509,7 +516,7 @@ impl Owner {
         let handle = self.open_lane(words).await?;
         let lane = handle.lane();
         self.guard(&context, Some(&lane), "run commands in")?;
-        self.workspaces.used(lane.workspace_id(), lane.id).await;
+        self.used(&lane);
         self.start_task(&handle, kind, command, options, context).await
     }
 }

@@ -143,7 +143,7 @@ impl Owner {
         let handle = self.open_lane(&asked.lane).await?;
         let lane = handle.lane();
         self.guard(&context, Some(&lane), "attach to")?;
-        self.workspaces.used(lane.workspace_id(), lane.id).await;
+        self.used(&lane);
         if let Some(env) = &asked.command.env {
             self.live.came_with(&lane, env);
         }

@@ -1,5 +1,8 @@
 //! Reads refs where they are plain files, which saves a process each; git answers for everything else.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::model::Repository;
@@ -44,6 +47,78 @@ fn says_nothing_of(config: &[u8], branch: &str) -> bool {
     }
     let (config, branch) = (config.to_ascii_lowercase(), branch.to_ascii_lowercase());
     !config.contains(&b'\\') && !config.windows(branch.len()).any(|window| window == branch.as_bytes())
+}
+
+/// The local branches that may be in the way of a new one called `wanted`: itself, those that differ in case
+/// only, those above and below it. However many others there are, only their names are looked at. `None` when
+/// only git can tell. Blocks.
+pub fn heads_near(repo: &Repository, wanted: &str) -> Option<Vec<String>> {
+    if is_reftable(repo) || !repo.libgit2 {
+        return None;
+    }
+    let mut near = BTreeSet::new();
+    match fs::read(repo.common_dir.join("packed-refs")) {
+        Ok(packed) => {
+            near.extend(packed_heads(&packed).filter(|name| is_near(name, wanted)).map(str::to_owned))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_unreadable) => return None,
+    }
+    loose_near(&repo.common_dir.join("refs/heads"), "", wanted, &mut near).ok()?;
+    Some(near.into_iter().collect())
+}
+
+/// The short names of the branches in a `packed-refs`.
+fn packed_heads(packed: &[u8]) -> impl Iterator<Item = &str> {
+    packed.split(|byte| *byte == b'\n').filter_map(|line| {
+        let name = &line[line.iter().position(|byte| *byte == b' ')? + 1..];
+        // A remark begins with `#`, a line about the commit of a tag with `^`.
+        let is_ref = line.first().is_some_and(u8::is_ascii_hexdigit);
+        std::str::from_utf8(name.strip_prefix(b"refs/heads/").filter(|_| is_ref)?).ok()
+    })
+}
+
+/// Adds the branches of a folder that are near; `above` is its name with a slash.
+fn loose_near(folder: &Path, above: &str, wanted: &str, near: &mut BTreeSet<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // A branch of another encoding is near to none of ours.
+        let Some(name) = entry.file_name().to_str().map(|name| format!("{above}{name}")) else { continue };
+        let leads_there = starts_alike(wanted, &name) || is_below(&name, wanted);
+        if !leads_there || name.ends_with(".lock") {
+            continue;
+        }
+        match fs::metadata(entry.path()) {
+            Ok(meta) if meta.is_dir() => loose_near(&entry.path(), &format!("{name}/"), wanted, near)?,
+            Ok(_file) if is_near(&name, wanted) => drop(near.insert(name)),
+            // Gone in this moment, or a link that leads nowhere.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_near(name: &str, wanted: &str) -> bool {
+    same_but_case(name, wanted) || is_below(wanted, name) || is_below(name, wanted)
+}
+
+fn is_below(name: &str, above: &str) -> bool {
+    name.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn same_but_case(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
+}
+
+/// True when `wanted` begins with these parts, case aside.
+fn starts_alike(wanted: &str, name: &str) -> bool {
+    let mut parts = wanted.split('/');
+    name.split('/').all(|part| parts.next().is_some_and(|of| same_but_case(of, part)))
 }
 
 #[cfg(test)]

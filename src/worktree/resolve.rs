@@ -9,7 +9,7 @@ use super::discover::{locate, read_small, trim_newlines};
 use super::error::{WorktreeError, quoted};
 use super::git::{Git, Mode, Place};
 use super::model::{Base, Branch, Repository};
-use super::names;
+use super::{names, refs_files};
 
 /// Resolves a revision, or the HEAD of the checkout `from`, to a commit.
 ///
@@ -139,31 +139,13 @@ pub async fn check_branch(
     if existing.is_some() {
         return decide_existing(&wanted, &heads(git, repo).await?);
     }
-    // A new branch asks for names only, and those libgit2 reads without a process.
-    match names_with_libgit2(repo).await {
-        Some(heads) => decide_new(&wanted, &heads),
-        None => decide_new(&wanted, &heads(git, repo).await?),
+    // A new branch asks for a few names only, and those are in files that need no process.
+    let (looked_in, name) = (repo.clone(), wanted.clone());
+    let near = tokio::task::spawn_blocking(move || refs_files::heads_near(&looked_in, &name)).await;
+    match near.ok().flatten() {
+        Some(near) => decide_new(&wanted, near.iter().map(String::as_str)),
+        None => decide_new(&wanted, heads(git, repo).await?.iter().map(|head| head.name.as_str())),
     }
-}
-
-/// The names of all local branches; none when libgit2 cannot read all of them. Where they are checked out
-/// is not looked at.
-async fn names_with_libgit2(repo: &Repository) -> Option<Vec<Head>> {
-    if !repo.libgit2 {
-        return None;
-    }
-    let common_dir = repo.common_dir.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let repo = open_with_libgit2(&common_dir)?;
-        let head = |reference: git2::Reference<'_>| {
-            let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-            let sha = reference.target().map(|id| id.to_string()).unwrap_or_default();
-            Head { name: short(&name).to_owned(), sha, checked_out: None }
-        };
-        let all = repo.references_glob("refs/heads/*").ok()?;
-        all.map(|reference| reference.ok().map(head)).collect::<Option<Vec<_>>>()
-    });
-    work.await.ok().flatten()
 }
 
 /// Whether a local branch is there; none when libgit2 cannot tell.
@@ -185,13 +167,15 @@ pub(super) async fn has_branch_with_libgit2(repo: &Repository, name: &str) -> Op
 ///
 /// # Errors
 /// `BranchExists` with what is in the way.
-pub fn decide_new(wanted: &str, heads: &[Head]) -> Result<Branch, WorktreeError> {
+pub fn decide_new<'a>(
+    wanted: &str,
+    heads: impl IntoIterator<Item = &'a str>,
+) -> Result<Branch, WorktreeError> {
     let no = |reason: String, hint: String| {
         Err(WorktreeError::BranchExists { name: wanted.to_owned(), reason, hint })
     };
     let other_name = || "choose another name for the lane, or use it with --branch".to_owned();
-    for head in heads {
-        let there = head.name.as_str();
+    for there in heads {
         if there == wanted {
             return no("it is there already".to_owned(), other_name());
         }

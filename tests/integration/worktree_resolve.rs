@@ -83,17 +83,25 @@ async fn an_unborn_head_is_no_commits() {
 
 #[tokio::test]
 async fn branches_in_the_way_are_explained() {
-    for init in ["--object-format=sha1", "--ref-format=reftable"] {
+    let kinds =
+        [("--object-format=sha1", false), ("--object-format=sha1", true), ("--ref-format=reftable", false)];
+    for (init, packed) in kinds {
         let yard = Yard::with("repo", &[init]);
         yard.git(&["branch", "Lanes/A"]);
+        yard.git(&["branch", "Ü/x"]);
         yard.git(&["branch", "x/b"]);
         yard.git(&["branch", "y/a/deep"]);
         yard.git(&["branch", "free"]);
+        yard.git(&["tag", "lanes"]);
+        if packed {
+            yard.git(&["pack-refs", "--all"]);
+        }
         let (git, repo) = ready(&yard).await;
         let new = async |prefix: &str, name: &str| check_branch(&git, &repo, prefix, name, None).await;
         for (prefix, name, part) in [
             ("x/", "b", "there already"),
             ("lanes/", "a", "only in case"),
+            ("ü/", "X", "only in case"),
             ("free/", "a", "in the way"),
             ("y/", "a", "in the way"),
         ] {

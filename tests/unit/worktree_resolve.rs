@@ -65,10 +65,10 @@ fn head(name: &str, at: Option<&str>) -> Head {
 
 #[test]
 fn a_branch_called_lanes_in_the_way_is_explained() {
-    let failure = Failure::from(decide_new("lanes/a", &[head("lanes", None)]).expect_err("it is in the way"));
+    let failure = Failure::from(decide_new("lanes/a", ["lanes"]).expect_err("it is in the way"));
     assert!(failure.message.contains("'lanes' is in the way"), "{}", failure.message);
     assert!(failure.hint.is_some_and(|hint| hint.contains("lanes.branch_prefix")));
-    assert!(decide_new("lanes/a", &[head("lanesx", None), head("lanes/ab", None)]).is_ok());
+    assert!(decide_new("lanes/a", ["lanesx", "lanes/ab"]).is_ok());
 }
 
 #[test]
