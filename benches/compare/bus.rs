@@ -72,6 +72,7 @@ pub(super) fn run(rounds: usize, rest: &[String]) -> Result<Comparison, String> 
         ours: "lanes::bus::Bus on a MemoryJournal".to_owned(),
         theirs: "tokio::sync::broadcast with an Arc of the same event; for requests mpsc and oneshot".to_owned(),
         lines: vec![one, given, middle, tail, asked, asked_tail],
+        file_system: None,
         not_comparable: [
             "broadcast has no journal, ids, offsets, seqs, validation or topics: the first line builds B's event \
              (an id, a time, a payload) but numbers and keeps nothing",

@@ -23,6 +23,7 @@ pub(super) fn run(rounds: usize, mut rest: Vec<String>) -> Result<Comparison, St
         ours: format!("lanes, {lanes} lanes open, its daemon running"),
         theirs: format!("git with as many worktrees ({})", yard.shape()?),
         lines,
+        file_system: None,
         not_comparable: vec![
             "`git worktree list` does not look into the trees; `lanes ls` shows what changed in them as it was \
              counted last, and has it counted again in the background"

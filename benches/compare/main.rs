@@ -5,6 +5,8 @@
 
 mod bus;
 mod cli;
+mod generate;
+mod machine;
 mod provision;
 mod terminals;
 mod yard;
@@ -18,11 +20,14 @@ use serde_json::{Value, json};
 const USAGE: &str = "usage: cargo bench --bench compare -- SUBJECT [--rounds N] [--json FILE]
 
   bus                the bus on its memory journal beside tokio's channels
-  provision          a lane from create to cleanup beside git worktree add and remove
+  provision          a lane from create to cleanup, by every way, beside git worktree add and remove
     --repo PATH      on a clone of this repository that borrows its objects (default: a generated one)
     --generate N     files of the generated repository (default 3000)
     --lanes N,N      how many at once (default 1,50)
     --in DIR         where the scratch folder is made (default: the temporary folder)
+    --ways WAY,WAY   git, copy, pool, overlay, auto (default: the first three, for root the first four)
+    --claims N       also: so many requests one by one that find a ready tree
+    --beside         also: a job beside the freeing of closed trees
   cli                commands from a shell, and the memory of the daemon, with many lanes open
     --generate N     files of the generated repository (default 200)
     --lanes N        how many (default 50)
@@ -59,6 +64,8 @@ struct Comparison {
     theirs: String,
     lines: Vec<Line>,
     not_comparable: Vec<String>,
+    /// What it was measured on, where that counts.
+    file_system: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -164,14 +171,15 @@ impl Line {
 
 fn print(comparison: &Comparison) {
     println!("A: {}\nB: {}", comparison.ours, comparison.theirs);
-    println!("{:<44} {:>14} {:>14}  {:<8} {:>8}", "median of", "A", "B", "unit", "A is");
+    println!("on {}", machine::facts(comparison.file_system.as_deref()));
+    println!("{:<58} {:>12} {:>12}  {:<8} {:>8}", "median of", "A", "B", "unit", "A is");
     for line in &comparison.lines {
         let (ours, theirs) = (median(&line.ours), median(&line.theirs));
         let what = &line.what;
         match line.theirs.is_empty() {
-            true => println!("{what:<44} {ours:>14.1} {:>14}  {:<8}", "-", line.unit),
+            true => println!("{what:<58} {ours:>12.1} {:>12}  {:<8}", "-", line.unit),
             false => {
-                println!("{what:<44} {ours:>14.1} {theirs:>14.1}  {:<8} {:>7.2}x", line.unit, line.ratio());
+                println!("{what:<58} {ours:>12.1} {theirs:>12.1}  {:<8} {:>7.2}x", line.unit, line.ratio());
             }
         }
     }
@@ -213,6 +221,7 @@ fn to_json(comparison: &Comparison) -> Value {
     };
     json!({
         "schema": 1,
+        "machine": machine::facts(comparison.file_system.as_deref()),
         "subject": comparison.subject,
         "ours": comparison.ours,
         "theirs": comparison.theirs,

@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 
 use lanes::api::{Client, DaemonStatus, Nothing};
 
+use super::generate;
+
 /// The program of the same build.
 pub(super) const LANES: &str = env!("CARGO_BIN_EXE_lanes");
 /// Where a daemon has to answer by then.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Files to a folder, roughly, and bytes to a file: those of a middle-sized project.
-const FILES_TO_A_FOLDER: u64 = 2;
-const MEAN_BYTES: u64 = 6_000;
-
 /// A scratch folder with a repository in it; gone when dropped.
 pub(super) struct Yard {
     dir: tempfile::TempDir,
@@ -59,14 +57,8 @@ impl Yard {
     fn generate(&self, files: u64) -> Result<(), String> {
         fs::create_dir(&self.repo).map_err(|error| error.to_string())?;
         self.git(&self.repo, ["init", "-q"])?;
-        let mut dice = Dice(0x1a9e5);
-        for number in 0..files {
-            let folder = number / FILES_TO_A_FOLDER;
-            let path = self.repo.join(folder_of(folder)).join(format!("file_{number}.rs"));
-            let written = fs::create_dir_all(path.parent().unwrap_or(&self.repo))
-                .and_then(|()| fs::write(&path, text(&mut dice)));
-            written.map_err(|error| format!("could not write {}: {error}", path.display()))?;
-        }
+        let planned = generate::plan(files);
+        generate::write(&self.repo, &planned).map_err(|error| format!("could not write a file: {error}"))?;
         self.git(&self.repo, ["add", "-A"])?;
         self.git(&self.repo, ["commit", "-q", "-m", "first"]).map(drop)
     }
@@ -134,44 +126,6 @@ impl Yard {
     }
 }
 
-/// Three levels, each with a handful of folders, as projects have them.
-fn folder_of(number: u64) -> PathBuf {
-    let (crate_, rest) = (number % 40, number / 40);
-    PathBuf::from(format!("crates/part_{crate_}/src/module_{}/unit_{}", rest % 8, rest / 8))
-}
-
-/// Lines of words, between a few bytes and ten times the mean.
-fn text(dice: &mut Dice) -> String {
-    const WORDS: [&str; 12] =
-        ["let", "fn", "match", "value", "self", "lane", "result", "=>", "{", "}", "return", "// why"];
-    // The square of an even distribution: many small files, few large ones.
-    let roll = dice.next() % 1_000;
-    let size = 40 + MEAN_BYTES * 3 * roll * roll / 1_000_000;
-    let mut text = String::new();
-    while (text.len() as u64) < size {
-        let word = WORDS[(dice.next() % WORDS.len() as u64) as usize];
-        text.push_str(word);
-        match dice.next() % 9 {
-            0 => text.push('\n'),
-            1 => text.push_str(&format!(" {:x} ", dice.next())),
-            _ => text.push(' '),
-        }
-    }
-    text
-}
-
-/// Numbers that look random and are the same each time (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 /// A running daemon with a home in the yard; stopped when dropped.
 pub(super) struct Daemon {
     child: Child,
@@ -184,13 +138,25 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts one and waits until it answers.
     pub(super) async fn start(yard: &Yard) -> Result<Self, String> {
-        let log = fs::File::create(yard.path("daemon.log")).map_err(|error| error.to_string())?;
+        Self::start_in(yard, &yard.path("home"), "").await
+    }
+
+    /// The same with a home and a configuration of its own.
+    pub(super) async fn start_in(yard: &Yard, home: &Path, config: &str) -> Result<Self, String> {
+        let file = home.with_extension("toml");
+        fs::write(&file, config).map_err(|error| error.to_string())?;
+        let log = fs::File::create(home.with_extension("log")).map_err(|error| error.to_string())?;
         let mut command = yard.command(LANES, &yard.repo);
-        command.args(["daemon", "run"]).stdout(Stdio::null()).stderr(log);
+        command
+            .env("LANES_HOME", home)
+            .env("LANES_CONFIG", file)
+            .args(["daemon", "run"])
+            .stdout(Stdio::null())
+            .stderr(log);
         let mut child = command.spawn().map_err(|error| format!("{LANES}: {error}"))?;
         let begun = Instant::now();
         let connected = loop {
-            match Client::connect(&yard.path("home"), "lanes-compare").await {
+            match Client::connect(home, "lanes-compare").await {
                 Ok(client) => break Ok(client),
                 Err(failure) if begun.elapsed() > PATIENCE => break Err(failure.to_string()),
                 Err(_not_yet) => tokio::time::sleep(Duration::from_millis(10)).await,

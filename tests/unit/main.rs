@@ -2,6 +2,7 @@
 
 mod api_codec;
 mod api_schema;
+mod bench_generate;
 mod bus_follow;
 mod bus_hub;
 mod bus_live;

@@ -116,6 +116,7 @@ pub(super) fn run(rounds: usize, mut rest: Vec<String>) -> Result<Comparison, St
         },
         lines,
         not_comparable: remarks,
+        file_system: None,
     })
 }
 
