@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
@@ -31,6 +34,9 @@ const MAX_PARENTS: usize = 200;
 /// How often the chain is tried again when somebody collects what was just written. Each try takes a few
 /// milliseconds, collecting takes tens.
 const TRIES: usize = 20;
+/// A lock of the vault's HEAD that stays this long was left by a git that was killed: only we write there, one
+/// at a time, and for a few milliseconds.
+const LEFT: Duration = Duration::from_secs(1);
 
 /// What one link of the chain holds.
 pub(super) struct Link<'a> {
@@ -208,12 +214,28 @@ async fn head_of(git: &Git, admin: &Path) -> Result<Option<String>, WorktreeErro
 }
 
 async fn move_head(git: &Git, admin: &Path, to: &str, from: Option<&str>) -> Result<(), WorktreeError> {
+    remove_left_lock(admin).await?;
     let mut args = vec!["update-ref", "--no-deref", "HEAD", to];
     args.extend(from);
     // A reflog would hold what was let go of.
     let command =
         plain(git, Mode::Write, &Place::git_dir(admin), &args).config("core.logAllRefUpdates", "false");
     let _said = answer(git, command).await?;
+    Ok(())
+}
+
+/// Removes the lock of the vault's HEAD if nobody takes it away.
+async fn remove_left_lock(admin: &Path) -> Result<(), WorktreeError> {
+    let lock = admin.join("HEAD.lock");
+    let begun = Instant::now();
+    while is_there(&lock)? {
+        if begun.elapsed() >= LEFT {
+            tracing::warn!(lock = %lock.display(), "a git that was cut off left this lock; it is removed");
+            return trash::remove_file_if_there(&lock)
+                .map_err(|source| WorktreeError::file("remove", lock, source));
+        }
+        tokio::time::sleep(LEFT / 50).await;
+    }
     Ok(())
 }
 

@@ -200,14 +200,19 @@ fn a_full_home_with_its_reserve_runs_commands_and_cleans_up_and_makes_no_lane() 
     let place = home.to_string_lossy().into_owned();
     scene.refuses(&["create", "c"], 3, "DISK_LOW", &[&place, "bytes", "disk.min_free", "lanes trash empty"]);
     assert_eq!(scene.sh("a", "echo to >&2; seq 3"), "1\n2\n3");
-    // A start finds the reserve where it needs it.
     scene.kill_daemon();
     assert_eq!(scene.json(&["show", "a"])["lane"]["state"], "ready");
     scene.ok(&["cleanup", "b"]);
+    // With room the reserve is made again; a start without a byte beside it takes it.
     scene.ok(&["daemon", "stop"]);
-    let more = fill(&home);
+    fs::remove_file(ballast).expect("removed");
+    scene.ok(&["show", "a"]);
+    assert!(home.join("lanes.db.reserve").exists());
+    scene.ok(&["daemon", "stop"]);
+    let ballast = fill(&home);
     assert_eq!(scene.json(&["show", "a"])["lane"]["state"], "ready");
-    [ballast, more].iter().for_each(|path| fs::remove_file(path).expect("removed"));
+    assert!(!home.join("lanes.db.reserve").exists());
+    fs::remove_file(ballast).expect("removed");
     let back = scene.restore(&["b"]);
     assert_eq!(fs::read_to_string(back.path.join("new")).expect("there"), "new\n");
     let told = |topic: &str, of: &str| scene.events(topic).iter().filter(|one| one["lane_id"] == of).count();

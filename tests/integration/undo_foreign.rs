@@ -122,6 +122,11 @@ fn everything_that_collects_prunes_and_packs_in_a_loop_beside_twenty_lanes() {
     eprintln!("{calls} calls of git beside {lanes} lanes");
     scene.nothing_open();
     assert_eq!(scene.inventory().trash.len(), lanes);
+    // With its saving every lane's pins are looked through once more.
+    let trash = scene.json(&["trash", "ls"])["trash"].clone();
+    for entry in trash.as_array().expect("a list") {
+        let _saved = scene.saved(entry["id"].as_str().expect("an id"));
+    }
     scene.git(&["fsck", "--no-progress", "--no-dangling"]);
     scene.git(&["gc", "-q", "--prune=now"]);
     for at in 0..lanes {
@@ -183,6 +188,27 @@ fn a_vault_that_somebody_removed_by_force_is_made_again() {
         scene.git(&["cat-file", "-e", oid]);
     }
     before.same(&State::of(&scene, &scene.restore(&["a"]).path));
+}
+
+#[test]
+fn a_lock_of_the_vault_that_a_killed_git_left_is_in_nobodys_way() {
+    let scene = Scene::new();
+    let (first, second) = (scene.create("a"), scene.create("b"));
+    let held: Vec<String> = [&first, &second].iter().flat_map(|lane| work_in(&scene, lane)).collect();
+    let before = State::of(&scene, &second.path);
+    scene.ok(&["cleanup", "a"]);
+    let _saved = scene.saved(&first.id);
+    let vault = scene.git_in(&scene.root().join(".vault"), &["rev-parse", "--absolute-git-dir"]);
+    let lock = std::path::Path::new(&vault).join("HEAD.lock");
+    write(&lock, "");
+    scene.ok(&["cleanup", "b"]);
+    let _saved = scene.saved(&second.id);
+    assert!(!lock.exists());
+    scene.git(&["gc", "-q", "--prune=now"]);
+    for oid in &held {
+        scene.git(&["cat-file", "-e", oid]);
+    }
+    before.same(&State::of(&scene, &scene.restore(&["b"]).path));
 }
 
 #[test]
