@@ -12,6 +12,7 @@
 pub mod archive;
 mod archive_save;
 mod archive_walk;
+mod begun;
 mod blob;
 pub mod budget;
 mod call;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::begun;
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::{Repository, TrashEntry};
@@ -29,13 +30,15 @@ use crate::ids::LaneId;
 pub const VAULT_DIR: &str = ".vault";
 /// Why it is locked, for people who run `git worktree list`.
 pub const VAULT_REASON: &str = "lanes vault";
+/// What git calls the entry of a worktree in such a folder.
+const ADMIN: &str = "-vault";
 /// Commits that one commit of the chain may have as parents; more make another link.
 const MAX_PARENTS: usize = 200;
 /// How often the chain is tried again when somebody collects what was just written. Each try takes a few
 /// milliseconds, collecting takes tens.
 const TRIES: usize = 20;
-/// A lock of the vault's HEAD that stays this long was left by a git that was killed: only we write there, one
-/// at a time, and for a few milliseconds.
+/// What is half done in the vault's entry and stays so this long was left by a git that was killed: only we
+/// write there, one at a time, and for a few milliseconds.
 const LEFT: Duration = Duration::from_secs(1);
 
 /// What one link of the chain holds.
@@ -73,6 +76,7 @@ async fn try_hold(
     root: &Path,
     link: &Link<'_>,
 ) -> Result<String, WorktreeError> {
+    remove_half_made(repo, root).await?;
     let (mut vault, mut before) = state(git, repo, root).await?;
     if before.is_none() {
         // Somebody removed the vault by force, or what it named: what the other entries hold goes back in first.
@@ -95,8 +99,8 @@ async fn state(
 ) -> Result<(Option<PathBuf>, Option<String>), WorktreeError> {
     let vault = find(repo, root)?;
     let head = match &vault {
-        Some(admin) => head_of(git, admin).await?,
-        None => None,
+        Some(admin) if is_made(admin) => head_of(git, admin).await?,
+        Some(_) | None => None,
     };
     Ok((vault, head))
 }
@@ -148,6 +152,7 @@ async fn try_rebuild(
     root: &Path,
     entries: &[TrashEntry],
 ) -> Result<(), WorktreeError> {
+    remove_half_made(repo, root).await?;
     let vault = find(repo, root)?;
     let mut chain: Option<String> = None;
     for entry in entries {
@@ -190,6 +195,23 @@ pub(super) fn find(repo: &Repository, root: &Path) -> Result<Option<PathBuf>, Wo
         }
     }
     Ok(None)
+}
+
+/// True when git can work with this entry: what it writes first and what it writes last is there.
+fn is_made(admin: &Path) -> bool {
+    ["HEAD", "commondir"].iter().all(|name| admin.join(name).metadata().is_ok_and(|file| file.len() > 0))
+}
+
+/// Removes what a git left that was killed while it made the vault. The caller holds the lock of the workspace.
+async fn remove_half_made(repo: &Repository, root: &Path) -> Result<(), WorktreeError> {
+    let begun = Instant::now();
+    loop {
+        match find(repo, root)? {
+            Some(admin) if !is_made(&admin) && begun.elapsed() >= LEFT => return remove(root, Some(admin)),
+            Some(admin) if !is_made(&admin) => tokio::time::sleep(LEFT / 50).await,
+            Some(_) | None => return Ok(()),
+        }
+    }
 }
 
 /// True when the bytes name this `.git` file, the folders above compared as they really are.
@@ -240,6 +262,8 @@ async fn remove_left_lock(admin: &Path) -> Result<(), WorktreeError> {
 }
 
 async fn make(git: &Git, repo: &Repository, root: &Path, head: &str) -> Result<(), WorktreeError> {
+    let common_dir = repo.common_dir.clone();
+    let _stopped = tokio::task::spawn_blocking(move || begun::remove(&common_dir, ADMIN, VAULT_REASON)).await;
     let folder = root.join(VAULT_DIR);
     if is_there(&folder)? {
         // Left behind when somebody removed the admin entry by hand: nothing but its `.git` file may be in it.

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,7 +16,7 @@ use super::model::{Order, Repository};
 use super::pace::Pace;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
-use super::{layout, lock::WorkspaceLock, remove::remove_tree, token};
+use super::{begun, layout, lock::WorkspaceLock, remove::remove_tree, token};
 use crate::fault;
 use crate::ids::LaneId;
 
@@ -110,61 +109,12 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
         fs::rename(dir, &admin_aside).map_err(|error| WorktreeError::file("move away", dir, error))?;
     }
     fault::at("undo.admin")?;
-    remove_begun(repo, order);
+    if let Some(name) = path.file_name().and_then(OsStr::to_str) {
+        begun::remove(&repo.common_dir, name, &order.lock_reason);
+    }
     // Removes an empty folder only.
     let _not_empty_or_gone = fs::remove_dir(path);
     Ok([tree_aside, admin_aside].into_iter().filter(|aside| aside.symlink_metadata().is_ok()).collect())
-}
-
-/// How long a living git may take from opening the first file of an entry to writing it.
-const FIRST_WRITE: Duration = Duration::from_millis(100);
-
-/// Removes the entries that git was killed over before they said whose they are: there is nothing in them, or
-/// a lock whose reason was not written, or not to its end.
-fn remove_begun(repo: &Repository, order: &Order) {
-    let Some(name) = order.path.as_path().file_name().and_then(OsStr::to_str) else { return };
-    // git counts up where an entry of that name is there.
-    let of_name =
-        |id: &str| id.strip_prefix(name).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_begun = |admin: &Path| match first_of(admin) {
-        Some(First::Nothing) => true,
-        Some(First::Lock(reason)) => order.lock_reason.as_bytes().starts_with(&reason),
-        None => false,
-    };
-    let begun: Vec<PathBuf> = admin_dirs(&repo.common_dir)
-        .into_iter()
-        .filter(|(id, admin)| of_name(id) && is_begun(admin))
-        .map(|(_id, admin)| admin)
-        .collect();
-    if begun.is_empty() {
-        return;
-    }
-    // Another tool may be making one of that name in this moment.
-    thread::sleep(FIRST_WRITE);
-    for admin in begun.into_iter().filter(|admin| is_begun(admin)) {
-        let _none_or_gone = fs::remove_file(admin.join("locked"));
-        // Removes an empty folder only.
-        let _not_empty_or_gone = fs::remove_dir(admin);
-    }
-}
-
-/// What an entry holds that git has just begun.
-enum First {
-    /// No file.
-    Nothing,
-    /// Its lock alone, with as much of the reason as was written.
-    Lock(Vec<u8>),
-}
-
-fn first_of(admin: &Path) -> Option<First> {
-    let mut names = fs::read_dir(admin).ok()?.map(|entry| entry.map(|entry| entry.file_name()));
-    match (names.next(), names.next()) {
-        (None, _) => Some(First::Nothing),
-        (Some(Ok(name)), None) if name == "locked" => {
-            super::discover::read_small(&admin.join("locked")).map(First::Lock)
-        }
-        (Some(_), _) => None,
-    }
 }
 
 /// True when the folder is the tree of one of our admin entries and no other one.

@@ -212,6 +212,30 @@ fn a_lock_of_the_vault_that_a_killed_git_left_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_vault_that_a_killed_git_left_half_made_is_made_whole() {
+    let scene = Scene::new();
+    let (first, second) = (scene.create("a"), scene.create("b"));
+    let held: Vec<String> = [&first, &second].iter().flat_map(|lane| work_in(&scene, lane)).collect();
+    let begun = scene.repo().join(".git/worktrees/-vault");
+    std::fs::create_dir_all(&begun).expect("made");
+    write(&begun.join("locked"), "lanes v");
+    scene.ok(&["cleanup", "a"]);
+    let _saved = scene.saved(&first.id);
+    assert!(begun.join("HEAD").exists(), "it has the first name");
+    let before = State::of(&scene, &second.path);
+    for name in ["HEAD", "commondir"] {
+        std::fs::remove_file(begun.join(name)).expect("removed");
+    }
+    scene.ok(&["cleanup", "b"]);
+    let _saved = scene.saved(&second.id);
+    scene.git(&["gc", "-q", "--prune=now"]);
+    for oid in &held {
+        scene.git(&["cat-file", "-e", oid]);
+    }
+    before.same(&State::of(&scene, &scene.restore(&["b"]).path));
+}
+
+#[test]
 fn what_a_collection_removed_all_the_same_is_put_back() {
     for by_cleanup in [true, false] {
         let scene = Scene::new();
