@@ -211,7 +211,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Waits until something is so.
 pub fn until(what: &str, is_so: impl Fn() -> bool) {
