@@ -199,7 +199,8 @@ pub fn parse_version(text: &str) -> Option<(String, (u32, u32))> {
 /// True for failures that go by themselves: another git held a lock file, or had not finished its own admin
 /// entry (every call that lists worktrees dies of that).
 pub fn is_transient(said: &str) -> bool {
-    let held = said.contains("File exists") && (said.contains(".lock") || said.contains("could not lock"));
+    let names = [".lock", "could not lock", "packed-refs.new"];
+    let held = said.contains("File exists") && names.iter().any(|name| said.contains(name));
     let half_made = said.contains("worktrees/") && said.contains("failed to read");
     held || half_made || said.contains("could not lock config file")
 }

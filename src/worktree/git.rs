@@ -21,6 +21,7 @@ use super::call::{
     clean_environment, driver_names, driver_off, fixed_environment, fixed_settings, joined, label,
 };
 use super::error::WorktreeError;
+use super::left_lock;
 use crate::fault;
 
 /// The oldest git that has what we use (`worktree list -z` is newer and not used).
@@ -38,6 +39,9 @@ const MAX_FILTERS: usize = 256;
 /// How often a call is made that fails because another git is in the middle of something, such as writing
 /// a new admin entry; such moments last less than a millisecond.
 const TRANSIENT_ATTEMPTS: u32 = 30;
+/// How many locks one call may find that killed gits left: over a HEAD, its branch, packed refs, and the file
+/// that these are being written to.
+const LEFT_LOCKS: u32 = 4;
 /// The pause between such attempts.
 const TRANSIENT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -165,8 +169,8 @@ impl Git {
     ///
     /// # Errors
     /// `StartGit`, `GitTimeout`, `GitOutputLimit`. An exit code other than 0 is no error here, see
-    /// [`GitOutput::success`]; one that goes by itself ([`is_transient`]) is tried again first, so only calls
-    /// that may be repeated belong here.
+    /// [`GitOutput::success`]; one that goes by itself ([`is_transient`]) is tried again first, for seconds
+    /// when it is the lock over a ref that somebody left, so only calls that may be repeated belong here.
     pub async fn run(&self, command: GitCommand, timeout: Duration) -> Result<GitOutput, WorktreeError> {
         for _attempt in 1..TRANSIENT_ATTEMPTS {
             let output = run(command.clone(), timeout).await?;
@@ -174,6 +178,12 @@ impl Git {
                 return Ok(output);
             }
             tokio::time::sleep(TRANSIENT_PAUSE).await;
+        }
+        for _lock in 0..LEFT_LOCKS {
+            let output = run(command.clone(), timeout).await?;
+            if output.ok() || !left_lock::clear(&String::from_utf8_lossy(&output.stderr)).await {
+                return Ok(output);
+            }
         }
         run(command, timeout).await
     }

@@ -31,6 +31,7 @@ pub mod index_file;
 mod index_pairs;
 mod index_stat;
 pub mod layout;
+mod left_lock;
 pub mod links;
 mod lock;
 mod model;

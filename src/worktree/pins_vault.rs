@@ -37,8 +37,8 @@ const MAX_PARENTS: usize = 200;
 /// How often the chain is tried again when somebody collects what was just written. Each try takes a few
 /// milliseconds, collecting takes tens.
 const TRIES: usize = 20;
-/// What is half done in the vault's entry and stays so this long was left by a git that was killed: only we
-/// write there, one at a time, and for a few milliseconds.
+/// A vault that stays half made for so long was left by a git that was killed: only we write there, one at a
+/// time, and for a few milliseconds.
 const LEFT: Duration = Duration::from_secs(1);
 
 /// What one link of the chain holds.
@@ -76,12 +76,13 @@ async fn try_hold(
     root: &Path,
     link: &Link<'_>,
 ) -> Result<String, WorktreeError> {
-    remove_half_made(repo, root).await?;
-    let (mut vault, mut before) = state(git, repo, root).await?;
+    let mut vault = made(repo, root).await?;
+    let mut before = head_of(git, vault.as_deref()).await?;
     if before.is_none() {
         // Somebody removed the vault by force, or what it named: what the other entries hold goes back in first.
         restore_chain(git, repo, root, link.lane_id).await?;
-        (vault, before) = state(git, repo, root).await?;
+        vault = made(repo, root).await?;
+        before = head_of(git, vault.as_deref()).await?;
     }
     let after = add_link(git, repo, before.clone(), link).await?;
     match vault {
@@ -91,27 +92,14 @@ async fn try_hold(
     Ok(after)
 }
 
-/// The vault of a root, and the commit that its HEAD is at, if that is there.
-async fn state(
-    git: &Git,
-    repo: &Repository,
-    root: &Path,
-) -> Result<(Option<PathBuf>, Option<String>), WorktreeError> {
-    let vault = find(repo, root)?;
-    let head = match &vault {
-        Some(admin) if is_made(admin) => head_of(git, admin).await?,
-        Some(_) | None => None,
-    };
-    Ok((vault, head))
-}
-
 /// Looks whether everything is there that the vault of a root is to hold, puts back what is not and makes
 /// the chain anew then. The caller holds no lock.
 ///
 /// # Errors
 /// When git or the disk fails; may be repeated.
 pub(super) async fn mend(git: &Git, repo: &Repository, root: &Path) -> Result<(), WorktreeError> {
-    let (vault, head) = state(git, repo, root).await?;
+    let vault = find(repo, root)?.filter(|admin| is_made(admin));
+    let head = head_of(git, vault.as_deref()).await?;
     if let (Some(admin), Some(head)) = (&vault, &head)
         && pins_copy::is_whole(git, &Place::git_dir(admin), std::slice::from_ref(head)).await?
     {
@@ -152,8 +140,7 @@ async fn try_rebuild(
     root: &Path,
     entries: &[TrashEntry],
 ) -> Result<(), WorktreeError> {
-    remove_half_made(repo, root).await?;
-    let vault = find(repo, root)?;
+    let vault = made(repo, root).await?;
     let mut chain: Option<String> = None;
     for entry in entries {
         let spot = Spot::new(root, entry.order.lane_id);
@@ -167,7 +154,7 @@ async fn try_rebuild(
     }
     match (vault, chain) {
         (Some(admin), Some(chain)) => {
-            let before = head_of(git, &admin).await?;
+            let before = head_of(git, Some(&admin)).await?;
             move_head(git, &admin, &chain, before.as_deref()).await?;
         }
         (None, Some(chain)) => make(git, repo, root, &chain).await?,
@@ -202,14 +189,17 @@ fn is_made(admin: &Path) -> bool {
     ["HEAD", "commondir"].iter().all(|name| admin.join(name).metadata().is_ok_and(|file| file.len() > 0))
 }
 
-/// Removes what a git left that was killed while it made the vault. The caller holds the lock of the workspace.
-async fn remove_half_made(repo: &Repository, root: &Path) -> Result<(), WorktreeError> {
+/// The vault of a root as [`find`]; what a git left that was killed while it made one is removed. The caller
+/// holds the lock of the workspace.
+async fn made(repo: &Repository, root: &Path) -> Result<Option<PathBuf>, WorktreeError> {
     let begun = Instant::now();
     loop {
         match find(repo, root)? {
-            Some(admin) if !is_made(&admin) && begun.elapsed() >= LEFT => return remove(root, Some(admin)),
+            Some(admin) if !is_made(&admin) && begun.elapsed() >= LEFT => {
+                return remove(root, Some(admin)).map(|()| None);
+            }
             Some(admin) if !is_made(&admin) => tokio::time::sleep(LEFT / 50).await,
-            Some(_) | None => return Ok(()),
+            vault => return Ok(vault),
         }
     }
 }
@@ -224,7 +214,9 @@ fn same_place(bytes: &[u8], wanted: &Path) -> bool {
     said.ends_with(Path::new(VAULT_DIR).join(".git")) && real(said).is_some() && real(said) == real(wanted)
 }
 
-async fn head_of(git: &Git, admin: &Path) -> Result<Option<String>, WorktreeError> {
+/// The commit that the HEAD of this vault is at, if that is there.
+async fn head_of(git: &Git, vault: Option<&Path>) -> Result<Option<String>, WorktreeError> {
+    let Some(admin) = vault else { return Ok(None) };
     let command = plain(
         git,
         Mode::Look,
@@ -236,28 +228,12 @@ async fn head_of(git: &Git, admin: &Path) -> Result<Option<String>, WorktreeErro
 }
 
 async fn move_head(git: &Git, admin: &Path, to: &str, from: Option<&str>) -> Result<(), WorktreeError> {
-    remove_left_lock(admin).await?;
     let mut args = vec!["update-ref", "--no-deref", "HEAD", to];
     args.extend(from);
     // A reflog would hold what was let go of.
     let command =
         plain(git, Mode::Write, &Place::git_dir(admin), &args).config("core.logAllRefUpdates", "false");
     let _said = answer(git, command).await?;
-    Ok(())
-}
-
-/// Removes the lock of the vault's HEAD if nobody takes it away.
-async fn remove_left_lock(admin: &Path) -> Result<(), WorktreeError> {
-    let lock = admin.join("HEAD.lock");
-    let begun = Instant::now();
-    while is_there(&lock)? {
-        if begun.elapsed() >= LEFT {
-            tracing::warn!(lock = %lock.display(), "a git that was cut off left this lock; it is removed");
-            return trash::remove_file_if_there(&lock)
-                .map_err(|source| WorktreeError::file("remove", lock, source));
-        }
-        tokio::time::sleep(LEFT / 50).await;
-    }
     Ok(())
 }
 

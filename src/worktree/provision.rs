@@ -12,7 +12,7 @@ use super::error::{WorktreeError, tail};
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
 use super::model::{Order, Repository, Tree};
 use super::settings::Settings;
-use super::{files, layout, lock, reserve, size, token, undo};
+use super::{files, layout, left_lock, lock, reserve, size, token, undo};
 use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
@@ -240,6 +240,9 @@ async fn add_tree(
         }
         undo::undo(git, repo, order).await?;
         layout::make_again(repo, order.root.as_path())?;
+        if attempt + 1 == ATTEMPTS {
+            let _gone_or_held = left_lock::clear(&said).await;
+        }
         wait_a_little(&mut pause).await;
     }
     unreachable!("invariant: the last attempt returns")

@@ -5,7 +5,7 @@ use std::process::Child;
 
 use serde_json::Value;
 
-use crate::support::e2e::Scene;
+use crate::support::e2e::{Scene, Slow};
 use crate::support::stage::until;
 
 fn tasks(scene: &Scene, lane: &str) -> BTreeSet<(String, u64, u64)> {
@@ -96,14 +96,7 @@ fn a_git_that_outlives_its_daemon_leaves_nothing_either() {
 /// The daemon is killed while a checkout waits; the checkout goes on before or after the next one has come.
 fn cut_off_while_made(goes_on_before: bool) {
     let scene = Scene::new();
-    let (reached, open) = (scene.path().join("tmp/reached"), scene.path().join("tmp/open"));
-    let wait =
-        format!(": > '{}'; while ! test -e '{}'; do sleep 0.05; done", reached.display(), open.display());
-    let script = scene.script("slow", &format!("#!/bin/sh\n{wait}\nexec cat\n"));
-    scene.write(".gitattributes", "*.slow filter=slow\n");
-    scene.write("one.slow", "1\n");
-    scene.commit("slow");
-    scene.git(&["config", "filter.slow.smudge", &script.display().to_string()]);
+    let Slow { reached, open, script } = scene.slow_checkout();
     let making = scene.start(&["create", "a"]);
     until("the checkout waits", || reached.exists());
     scene.kill_daemon();

@@ -56,6 +56,7 @@ mod keeper_socket;
 mod keeper_stream;
 mod keeper_terminal;
 mod keeper_tree;
+mod killed_git;
 mod orphans_cut_off;
 mod orphans_found;
 mod orphans_healthy;

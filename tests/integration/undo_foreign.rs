@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::support::e2e::{Made, Scene};
-use crate::support::git::write;
-use crate::support::state::State;
+use crate::support::e2e::Scene;
+use crate::support::state::{State, work_in};
 
 /// Lanes in each round; `LANES_TEST_LANES` asks for more.
 const LANES: usize = 20;
@@ -47,26 +46,6 @@ fn beside(scene: &Scene, calls: &[&[&str]], turn: &Mutex<()>, work: impl FnOnce(
         }
     });
     count.into_inner()
-}
-
-/// What only this lane holds: a commit on no branch, staged content that is in no file, files.
-fn work_in(scene: &Scene, lane: &Made) -> Vec<String> {
-    write(&lane.path.join("new"), &format!("of {}\n", lane.name));
-    write(&lane.path.join("staged"), &format!("staged in {}\n", lane.name));
-    scene.git_in(&lane.path, &["add", "staged"]);
-    let blob = scene.git_in(&lane.path, &["rev-parse", ":staged"]);
-    scene.git_in(&lane.path, &["commit", "-q", "-m", "on the branch"]);
-    scene.git_in(&lane.path, &["checkout", "-q", "--detach"]);
-    scene.git_in(
-        &lane.path,
-        &["commit", "-q", "--allow-empty", "-m", &format!("nowhere but in {}", lane.name)],
-    );
-    let head = scene.git_in(&lane.path, &["rev-parse", "HEAD"]);
-    write(&lane.path.join("staged"), &format!("only in the index of {}\n", lane.name));
-    scene.git_in(&lane.path, &["add", "staged"]);
-    let only = scene.git_in(&lane.path, &["rev-parse", ":staged"]);
-    write(&lane.path.join("staged"), "something else\n");
-    vec![blob, head, only]
 }
 
 /// Makes, closes and brings back lanes, a few at a time.
@@ -188,51 +167,6 @@ fn a_vault_that_somebody_removed_by_force_is_made_again() {
         scene.git(&["cat-file", "-e", oid]);
     }
     before.same(&State::of(&scene, &scene.restore(&["a"]).path));
-}
-
-#[test]
-fn a_lock_of_the_vault_that_a_killed_git_left_is_in_nobodys_way() {
-    let scene = Scene::new();
-    let (first, second) = (scene.create("a"), scene.create("b"));
-    let held: Vec<String> = [&first, &second].iter().flat_map(|lane| work_in(&scene, lane)).collect();
-    let before = State::of(&scene, &second.path);
-    scene.ok(&["cleanup", "a"]);
-    let _saved = scene.saved(&first.id);
-    let vault = scene.git_in(&scene.root().join(".vault"), &["rev-parse", "--absolute-git-dir"]);
-    let lock = std::path::Path::new(&vault).join("HEAD.lock");
-    write(&lock, "");
-    scene.ok(&["cleanup", "b"]);
-    let _saved = scene.saved(&second.id);
-    assert!(!lock.exists());
-    scene.git(&["gc", "-q", "--prune=now"]);
-    for oid in &held {
-        scene.git(&["cat-file", "-e", oid]);
-    }
-    before.same(&State::of(&scene, &scene.restore(&["b"]).path));
-}
-
-#[test]
-fn a_vault_that_a_killed_git_left_half_made_is_made_whole() {
-    let scene = Scene::new();
-    let (first, second) = (scene.create("a"), scene.create("b"));
-    let held: Vec<String> = [&first, &second].iter().flat_map(|lane| work_in(&scene, lane)).collect();
-    let begun = scene.repo().join(".git/worktrees/-vault");
-    std::fs::create_dir_all(&begun).expect("made");
-    write(&begun.join("locked"), "lanes v");
-    scene.ok(&["cleanup", "a"]);
-    let _saved = scene.saved(&first.id);
-    assert!(begun.join("HEAD").exists(), "it has the first name");
-    let before = State::of(&scene, &second.path);
-    for name in ["HEAD", "commondir"] {
-        std::fs::remove_file(begun.join(name)).expect("removed");
-    }
-    scene.ok(&["cleanup", "b"]);
-    let _saved = scene.saved(&second.id);
-    scene.git(&["gc", "-q", "--prune=now"]);
-    for oid in &held {
-        scene.git(&["cat-file", "-e", oid]);
-    }
-    before.same(&State::of(&scene, &scene.restore(&["b"]).path));
 }
 
 #[test]

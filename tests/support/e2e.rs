@@ -41,6 +41,17 @@ pub struct Made {
     pub branch: String,
 }
 
+/// A checkout that waits.
+#[derive(Clone, Debug)]
+pub struct Slow {
+    /// There once it has begun.
+    pub reached: PathBuf,
+    /// Made to let it go on.
+    pub open: PathBuf,
+    /// What waits.
+    pub script: PathBuf,
+}
+
 /// What there is on disk and in the process table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -321,6 +332,19 @@ impl Scene {
         write(&path, text);
         executable(&path);
         path
+    }
+
+    /// From now on a checkout says when it has begun, and waits.
+    pub fn slow_checkout(&self) -> Slow {
+        let (reached, open) = (self.real.join("tmp/reached"), self.real.join("tmp/open"));
+        let wait =
+            format!(": > '{}'; while ! test -e '{}'; do sleep 0.05; done", reached.display(), open.display());
+        let script = self.script("slow", &format!("#!/bin/sh\n{wait}\nexec cat\n"));
+        self.write(".gitattributes", "*.slow filter=slow\n");
+        self.write("one.slow", "1\n");
+        let _oid = self.commit("slow");
+        self.git(&["config", "filter.slow.smudge", &script.display().to_string()]);
+        Slow { reached, open, script }
     }
 
     /// What there is now.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::e2e::Scene;
+use super::e2e::{Made, Scene};
+use super::git::write;
 use super::work::{INDEX_CALLS, Picture, picture};
 
 /// What a tree has that [`INDEX_CALLS`] do not ask for.
@@ -50,4 +51,24 @@ impl State {
         }
         assert_eq!(self.top_mode, now.top_mode, "the mode of the tree itself");
     }
+}
+
+/// What only this lane holds: a commit on no branch, staged content that is in no file, files.
+pub fn work_in(scene: &Scene, lane: &Made) -> Vec<String> {
+    write(&lane.path.join("new"), &format!("of {}\n", lane.name));
+    write(&lane.path.join("staged"), &format!("staged in {}\n", lane.name));
+    scene.git_in(&lane.path, &["add", "staged"]);
+    let blob = scene.git_in(&lane.path, &["rev-parse", ":staged"]);
+    scene.git_in(&lane.path, &["commit", "-q", "-m", "on the branch"]);
+    scene.git_in(&lane.path, &["checkout", "-q", "--detach"]);
+    scene.git_in(
+        &lane.path,
+        &["commit", "-q", "--allow-empty", "-m", &format!("nowhere but in {}", lane.name)],
+    );
+    let head = scene.git_in(&lane.path, &["rev-parse", "HEAD"]);
+    write(&lane.path.join("staged"), &format!("only in the index of {}\n", lane.name));
+    scene.git_in(&lane.path, &["add", "staged"]);
+    let only = scene.git_in(&lane.path, &["rev-parse", ":staged"]);
+    write(&lane.path.join("staged"), "something else\n");
+    vec![blob, head, only]
 }
