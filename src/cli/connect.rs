@@ -27,6 +27,9 @@ pub mod terminal {
 /// Who we are, to the runtime.
 const WHO: &str = concat!("lanes-cli ", env!("CARGO_PKG_VERSION"));
 
+/// How often a runtime is started that is gone again before it has greeted us.
+const STARTS: u32 = 2;
+
 /// A connection to the runtime of a home. Clones share it.
 #[derive(Clone)]
 pub struct Daemon {
@@ -36,13 +39,15 @@ pub struct Daemon {
 impl Daemon {
     /// Connects; starts the runtime when nobody is there and we are not inside a lane.
     pub async fn open(at: &Environment) -> Result<Self, Failure> {
-        if let Some(daemon) = Self::running(at).await? {
-            return Ok(daemon);
+        for _start in 0..STARTS {
+            if let Some(daemon) = Self::running(at).await? {
+                return Ok(daemon);
+            }
+            if at.in_lane {
+                return Err(down_in_lane());
+            }
+            start(at).await?;
         }
-        if at.in_lane {
-            return Err(down_in_lane());
-        }
-        start(at).await?;
         Ok(Self { client: Client::connect(&at.home, WHO).await? })
     }
 
