@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::archive::Stamp;
 use super::archive_walk::{open_top, stamp_of};
 use super::blob;
-use super::crew::{Stint, work_off};
+use super::crew::work_off;
 use super::error::WorktreeError;
 use super::folders::{Names, join, open_below};
 use super::index_file::{Entry, IndexFile, IndexStat};
 use super::index_pairs::{Child, Pairs, path_len};
-use super::pace::Pace;
+use super::pace::{Pace, Stint};
 
 /// So much of a file is copied before somebody may stop it.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -136,12 +136,8 @@ struct Desk<'p> {
 
 impl<'p> Hand<'p> {
     fn new(pace: &'p Pace) -> Self {
-        let desk = Desk {
-            stamps: Vec::new(),
-            copied: Copied::default(),
-            buffer: Vec::new(),
-            stint: Stint::new(pace),
-        };
+        let desk =
+            Desk { stamps: Vec::new(), copied: Copied::default(), buffer: Vec::new(), stint: pace.stint() };
         Self { names: Names::new(), desk }
     }
 }
@@ -192,13 +188,17 @@ impl Work<'_> {
                 None => (None, 0..0),
             };
             let spot = Spot { from: from.as_fd(), to: to.as_fd(), name, folder: &folder.path, entry };
-            match self.kind(&spot, kind)? {
+            let kind = self.kind(&spot, kind)?;
+            if kind != FileType::Directory {
+                self.check_absent(&[Child::Folder(entries.clone())])?;
+            }
+            match kind {
                 FileType::Directory => more.push(self.make_folder(desk, &spot, entries)?),
                 FileType::RegularFile => self.file(desk, &spot)?,
                 FileType::Symlink => self.link(desk, &spot)?,
                 _special => return Err(self.refuse(&spot, "it is neither a file nor a folder nor a link")),
             }
-            desk.stint.part_done();
+            desk.stint.step();
         }
         finish_folder(&to, &folder.stamp).map_err(|error| failed(error.into()))
     }
@@ -315,7 +315,7 @@ impl Work<'_> {
             }
             done += copied as u64;
             if done < size {
-                desk.stint.part_done();
+                desk.stint.step();
                 if self.cancel.is_cancelled() {
                     return Err(WorktreeError::Stopped { attempt: "copying a tree" });
                 }

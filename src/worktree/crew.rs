@@ -1,15 +1,10 @@
 //! A few threads that work off units of work, where a unit may bring more of them.
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::error::WorktreeError;
-use super::pace::Pace;
-
-/// After so much work a rest is asked for: short enough that nobody waits long, long enough to count.
-const STINT: Duration = Duration::from_millis(4);
 
 /// Works off `first` and everything that comes of it, one thread for each of `hands`, the caller's being
 /// the first of them. The units that came last are taken first. Returns the hands when all is done.
@@ -94,30 +89,6 @@ impl<U> Crew<'_, U> {
                 return None;
             }
             board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// How long one thread has worked since it last rested.
-pub(super) struct Stint<'p> {
-    pace: &'p Pace,
-    since: Instant,
-}
-
-impl<'p> Stint<'p> {
-    pub fn new(pace: &'p Pace) -> Self {
-        Self { pace, since: Instant::now() }
-    }
-
-    /// Called after each small part of the work. Blocks for the rest when it is time for one.
-    pub fn part_done(&mut self) {
-        if !self.pace.is_background() {
-            return;
-        }
-        let worked = self.since.elapsed();
-        if worked >= STINT {
-            self.pace.rest(worked);
-            self.since = Instant::now();
         }
     }
 }

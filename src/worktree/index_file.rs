@@ -309,7 +309,7 @@ impl IndexFile {
             let from = self.paths.len();
             let path_len = shared.len() + len;
             if path_len == 0 || path_len > MAX_PATH_BYTES || from + path_len > MAX_ALL_PATHS_BYTES {
-                return Err("a path is empty or too long");
+                return Err("a path is empty, as in a split index, or too long");
             }
             if usize::from(flags & NAME_LEN) != path_len.min(usize::from(NAME_LEN)) {
                 return Err("a path has another length than its entry says");

@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use super::archive::Stamp;
 use super::archive_walk::{open_top, stamp_of};
 use super::blob;
-use super::crew::{Stint, work_off};
+use super::crew::work_off;
 use super::error::WorktreeError;
 use super::extras::{Extra, Listing};
 use super::folders::{Names, join, open_below};
 use super::index_file::{Entry, IndexFile, IndexStat};
 use super::index_pairs::{Child, Pairs, path_len};
-use super::pace::Pace;
+use super::pace::{Pace, Stint};
 use crate::raw::Raw;
 
 /// So many paths are told: enough for people to see what happened.
@@ -39,7 +39,8 @@ const THREADS: usize = 2;
 /// A file as young as the index is read; where attributes may alter contents it counts as changed.
 ///
 /// # Errors
-/// `File` for what the system says, an index that cannot be read included.
+/// `File` for what the system says, an index that cannot be read included; `Stopped` when the background job
+/// that it is part of was cancelled.
 pub fn verify(
     tree: &Path,
     index: &Path,
@@ -91,10 +92,10 @@ fn look(
         strange: AtomicUsize::new(0),
     };
     let threads = if pace.is_background() { 1 } else { THREADS };
-    let hand = || Hand { names: Names::new(), seen: Seen::default(), stint: Stint::new(pace) };
+    let hand = || Hand { names: Names::new(), seen: Seen::default(), stint: pace.stint() };
     let hands = (0..threads).map(|_each| hand()).collect();
     let first = Folder { path: Vec::new(), entries: 0..index.len() };
-    // It takes no longer than a moment, and in the background it holds nobody up.
+    // A job in the background has a token of its own.
     let never = CancellationToken::new();
     let hands = work_off(first, hands, &never, |hand, folder, more| work.folder(hand, folder, more))?;
     let mut seen = Seen::default();
@@ -140,6 +141,9 @@ impl Work<'_> {
             return Ok(());
         }
         let Hand { names, seen, stint } = hand;
+        if stint.is_cancelled() {
+            return Err(WorktreeError::Stopped { attempt: "looking at a tree" });
+        }
         let dir = match open_below(&self.top, &folder.path) {
             Ok(dir) => dir,
             Err(error) => return self.failed(seen, folder.path, error),
@@ -167,7 +171,7 @@ impl Work<'_> {
                 }
             };
             more.extend(below.map(|entries| Folder { path: spot.path, entries }));
-            stint.part_done();
+            stint.step();
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What several tests need: builders of real things, and fakes of outside ones.
 
 pub mod attached;
+pub mod copied;
 pub mod doctor;
 pub mod e2e;
 pub mod fault;

@@ -43,6 +43,7 @@ mod worktree_archive;
 mod worktree_budget;
 mod worktree_changes;
 mod worktree_git;
+mod worktree_index_file;
 mod worktree_layout;
 mod worktree_pins;
 mod worktree_pressure;
