@@ -149,14 +149,15 @@ impl IndexFile {
     /// What the system says; `InvalidData` with the reason when it is split, damaged or of no known kind.
     pub fn read(path: &Path, oid_len: usize) -> io::Result<Self> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let facts = file.metadata()?;
         if !facts.is_file() || facts.len() > MAX_INDEX_BYTES {
             return Err(wrong("it is not a regular file of a sensible size"));
         }
         let since = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut bytes = Vec::with_capacity(usize::try_from(facts.len()).unwrap_or_default() + 1);
-        let _read = file.take(MAX_INDEX_BYTES).read_to_end(&mut bytes)?;
+        // Nobody writes into an index: a new one takes its place.
+        let mut bytes = vec![0; facts.len() as usize];
+        file.read_exact(&mut bytes)?;
         let mut index = Self::parse(bytes, oid_len).map_err(wrong)?;
         // As the index itself has it: the lower half of the seconds.
         index.written = (since.as_secs() as u32, since.subsec_nanos());

@@ -162,15 +162,15 @@ impl Work<'_> {
             self.absent(seen, child);
         }
         for ((name, kind), child) in here().zip(pairs.known) {
-            let spot = Spot { dir: dir.as_fd(), name, path: join(&folder.path, name.to_bytes()), kind };
+            let spot = Spot { dir: dir.as_fd(), name, folder: &folder.path, kind };
             let below = match self.name(seen, &spot, child) {
                 Ok(below) => below,
                 Err(error) => {
-                    self.failed(seen, spot.path, error)?;
+                    self.failed(seen, spot.path(), error)?;
                     continue;
                 }
             };
-            more.extend(below.map(|entries| Folder { path: spot.path, entries }));
+            more.extend(below.map(|entries| Folder { path: spot.path(), entries }));
             stint.step();
         }
         Ok(())
@@ -192,7 +192,7 @@ impl Work<'_> {
                     (true, true) => Ok(Some(entries)),
                     (true, false) => self.extra(seen, spot, entries),
                     (false, true) => {
-                        self.strange(seen, spot.path.clone());
+                        self.strange(seen, spot.path());
                         Ok(None)
                     }
                     (false, false) => self.extra(seen, spot, 0..0),
@@ -207,7 +207,7 @@ impl Work<'_> {
                     return Ok(Some(0..0));
                 }
                 if !self.is_same(spot, &entry)? {
-                    self.strange(seen, spot.path.clone());
+                    self.strange(seen, spot.path());
                 }
                 Ok(None)
             }
@@ -222,12 +222,12 @@ impl Work<'_> {
         entries: Range<usize>,
     ) -> io::Result<Option<Range<usize>>> {
         if !self.is_listed {
-            self.strange(seen, spot.path.clone());
+            self.strange(seen, spot.path());
             return Ok(None);
         }
         let stamp = spot.stamp()?;
         let is_dir = FileType::from_raw_mode(stamp.mode) == FileType::Directory;
-        seen.extras.push(Extra::new(spot.path.clone(), &stamp, is_dir));
+        seen.extras.push(Extra::new(spot.path(), &stamp, is_dir));
         Ok(is_dir.then_some(entries))
     }
 
@@ -298,11 +298,15 @@ fn is_here(entry: &Entry<'_>) -> bool {
 struct Spot<'s> {
     dir: BorrowedFd<'s>,
     name: &'s CStr,
-    path: Vec<u8>,
+    folder: &'s [u8],
     kind: FileType,
 }
 
 impl Spot<'_> {
+    fn path(&self) -> Vec<u8> {
+        join(self.folder, self.name.to_bytes())
+    }
+
     fn stamp(&self) -> io::Result<Stamp> {
         Ok(stamp_of(&rustix::fs::statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW)?))
     }
