@@ -118,6 +118,31 @@ fn fifty_lanes_start_at_once_from_a_remote_tracking_branch() {
 }
 
 #[test]
+fn a_lane_costs_no_git_but_the_one_that_makes_its_tree() {
+    let mut scene = Scene::new();
+    let calls = scene.path().join("calls");
+    let text =
+        format!("#!/bin/sh\necho \"$*\" >> '{}'\nPATH=\"$REAL_PATH\" exec git \"$@\"\n", calls.display());
+    let counted = scene.script("git", &text);
+    let path = std::env::var_os("PATH").expect("a PATH");
+    let mut first = std::ffi::OsString::from(counted.parent().expect("a folder"));
+    first.push(":");
+    first.push(&path);
+    scene.set("REAL_PATH", path);
+    scene.set("PATH", first);
+    scene.configure("[worktree]\nbackend = \"git\"\n");
+    let number = std::cell::Cell::new(0);
+    // What was written a moment ago is not believed at once.
+    until("only git worktree add is run", || {
+        std::fs::write(&calls, "").expect("emptied");
+        number.set(number.get() + 1);
+        let _made = scene.create(&format!("lane-{}", number.get()));
+        let said = std::fs::read_to_string(&calls).expect("there");
+        said.lines().count() == 1 && said.contains(" worktree add ")
+    });
+}
+
+#[test]
 fn cleanup_does_not_wait_for_the_command_that_runs() {
     let scene = Scene::new();
     let lane = scene.create("a");
