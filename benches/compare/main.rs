@@ -8,6 +8,7 @@ mod cli;
 mod generate;
 mod machine;
 mod provision;
+mod report;
 mod terminals;
 mod yard;
 
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use report::{Comparison, Line, median, percentile, summary};
 
 const USAGE: &str = "usage: cargo bench --bench compare -- SUBJECT [--rounds N] [--json FILE]
 
@@ -47,27 +48,6 @@ struct Wanted {
     rest: Vec<String>,
 }
 
-/// One line of a comparison: both in the same unit. Without theirs there is nothing to compare with.
-struct Line {
-    what: String,
-    unit: &'static str,
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
-    /// True when a larger number is the better one.
-    more_is_better: bool,
-}
-
-/// What a subject has found.
-struct Comparison {
-    subject: &'static str,
-    ours: String,
-    theirs: String,
-    lines: Vec<Line>,
-    not_comparable: Vec<String>,
-    /// What it was measured on, where that counts.
-    file_system: Option<String>,
-}
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some((terminals::worker::ARGUMENT, rest)) = arguments.split_first().map(|(a, r)| (a.as_str(), r)) {
@@ -93,9 +73,10 @@ fn main() -> ExitCode {
         Ok(comparison) => comparison,
         Err(message) => return usage(&message),
     };
-    print(&comparison);
+    let machine = machine::facts(comparison.file_system.as_deref());
+    report::print(&comparison, &machine);
     let Some(file) = wanted.json else { return ExitCode::SUCCESS };
-    match std::fs::write(&file, format!("{:#}\n", to_json(&comparison))) {
+    match std::fs::write(&file, format!("{:#}\n", report::to_json(&comparison, &machine))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => usage(&format!("could not write {}: {error}", file.display())),
     }
@@ -134,98 +115,7 @@ fn flag(rest: &mut Vec<String>, name: &str) -> Result<Option<String>, String> {
     Ok(taken.nth(1))
 }
 
-/// The middle of `values`.
-fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
-}
-
-/// The value that so many percent of `values` are below of.
-fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).copied().unwrap_or(f64::NAN)
-}
-
-/// Median, least, 95th percentile and number, for people.
-fn summary(values: &[f64]) -> String {
-    if values.is_empty() {
-        return "-".to_owned();
-    }
-    let (middle, least, tail) = (median(values), percentile(values, 0), percentile(values, 95));
-    format!("median {middle:.1} min {least:.1} p95 {tail:.1} n {}", values.len())
-}
-
 /// How many a second.
 fn rate(count: u64, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
-}
-
-impl Line {
-    /// Ours by theirs, in the sense in which above 1 is better.
-    fn ratio(&self) -> f64 {
-        let (ours, theirs) = (median(&self.ours), median(&self.theirs));
-        if self.more_is_better { ours / theirs } else { theirs / ours }
-    }
-}
-
-fn print(comparison: &Comparison) {
-    println!("A: {}\nB: {}", comparison.ours, comparison.theirs);
-    println!("on {}", machine::facts(comparison.file_system.as_deref()));
-    println!("{:<58} {:>12} {:>12}  {:<8} {:>8}", "median of", "A", "B", "unit", "A is");
-    for line in &comparison.lines {
-        let (ours, theirs) = (median(&line.ours), median(&line.theirs));
-        let what = &line.what;
-        match line.theirs.is_empty() {
-            true => println!("{what:<58} {ours:>12.1} {:>12}  {:<8}", "-", line.unit),
-            false => {
-                println!("{what:<58} {ours:>12.1} {theirs:>12.1}  {:<8} {:>7.2}x", line.unit, line.ratio());
-            }
-        }
-    }
-    println!("raw, in the order of the rounds:");
-    for line in &comparison.lines {
-        println!("  {} ({})", line.what, line.unit);
-        for (who, values) in [("A", &line.ours), ("B", &line.theirs)] {
-            println!("    {who} {}: {}", summary(values), shown(values));
-        }
-    }
-    println!("not comparable:");
-    for remark in &comparison.not_comparable {
-        println!("  - {remark}");
-    }
-}
-
-/// As many as one cares to read; all are in the JSON.
-fn shown(values: &[f64]) -> String {
-    const MOST: usize = 24;
-    let more = if values.len() > MOST { " …" } else { "" };
-    let values: Vec<String> = values.iter().take(MOST).map(|value| format!("{value:.1}")).collect();
-    values.join(" ") + more
-}
-
-fn to_json(comparison: &Comparison) -> Value {
-    let side = |values: &[f64]| {
-        let (least, tail) = (percentile(values, 0), percentile(values, 95));
-        json!({ "median": median(values), "min": least, "p95": tail, "n": values.len(), "raw": values })
-    };
-    let line = |line: &Line| {
-        json!({
-            "what": line.what,
-            "unit": line.unit,
-            "more_is_better": line.more_is_better,
-            "ours": side(&line.ours),
-            "theirs": side(&line.theirs),
-            "ratio": line.ratio(),
-        })
-    };
-    json!({
-        "schema": 1,
-        "machine": machine::facts(comparison.file_system.as_deref()),
-        "subject": comparison.subject,
-        "ours": comparison.ours,
-        "theirs": comparison.theirs,
-        "lines": comparison.lines.iter().map(line).collect::<Vec<_>>(),
-        "not_comparable": comparison.not_comparable,
-    })
 }

@@ -121,15 +121,10 @@ fn fifty_lanes_start_at_once_from_a_remote_tracking_branch() {
 fn a_lane_costs_no_git_but_the_one_that_makes_its_tree() {
     let mut scene = Scene::new();
     let calls = scene.path().join("calls");
-    let text =
-        format!("#!/bin/sh\necho \"$*\" >> '{}'\nPATH=\"$REAL_PATH\" exec git \"$@\"\n", calls.display());
-    let counted = scene.script("git", &text);
-    let path = std::env::var_os("PATH").expect("a PATH");
-    let mut first = std::ffi::OsString::from(counted.parent().expect("a folder"));
-    first.push(":");
-    first.push(&path);
-    scene.set("REAL_PATH", path);
-    scene.set("PATH", first);
+    let path = std::env::var("PATH").expect("a PATH");
+    let mark = format!("#!/bin/sh\necho \"$*\" >> '{}'\n", calls.display());
+    let counted = scene.script("git", &format!("{mark}PATH='{path}' exec git \"$@\"\n"));
+    scene.set("PATH", format!("{}:{path}", counted.parent().expect("a folder").display()));
     scene.configure("[worktree]\nbackend = \"git\"\n");
     let number = std::cell::Cell::new(0);
     // What was written a moment ago is not believed at once.

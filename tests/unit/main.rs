@@ -3,6 +3,7 @@
 mod api_codec;
 mod api_schema;
 mod bench_generate;
+mod bench_report;
 mod bus_follow;
 mod bus_hub;
 mod bus_live;
