@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -81,6 +81,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Puts a file with these permissions in the place of what is there, or of nothing, and leaves it to the system
+/// when that reaches the disk: for what another record says as well, and is looked at after a crash of the
+/// machine.
+///
+/// # Errors
+/// What the file system says; the target is as it was then, and nothing is beside it.
+pub fn exchange(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    sweep(path);
+    let sibling = sibling_of(path);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&sibling)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        fs::rename(&sibling, path)
+    };
+    let exchanged = write();
+    if exchanged.is_err() {
+        let _may_not_be_there = fs::remove_file(&sibling);
+    }
+    exchanged
 }
 
 /// Removes what killed writers of this file left beside it. One that is being written is locked, and stays.

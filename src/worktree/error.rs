@@ -207,6 +207,20 @@ pub enum WorktreeError {
         /// Why not.
         reason: String,
     },
+    /// No tree of this kind is kept in stock: git makes it when it is asked for. Expected, and no fault.
+    #[error("no such tree can be kept in stock: {reason}")]
+    NotStocked {
+        /// Why not.
+        reason: String,
+    },
+    /// A tree in stock is not as it was made: it is not used, and nothing of it was changed.
+    #[error("the tree in stock {} cannot be used: {reason}", quoted_path(.path))]
+    SpareUnusable {
+        /// The tree.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// Parts of a tree could not be removed.
     #[error("could not remove {left} files below {}, the first is {}: {reason}", quoted_path(.root), quoted_path(.first))]
     RemoveTree {
@@ -294,6 +308,8 @@ impl WorktreeError {
             Self::File { source, .. } => failure::about(source).0,
             Self::PathTaken { .. }
             | Self::NotOurs { .. }
+            | Self::NotStocked { .. }
+            | Self::SpareUnusable { .. }
             | Self::RemoveTree { .. }
             | Self::CopyTree { .. }
             | Self::Record { .. }
@@ -304,6 +320,11 @@ impl WorktreeError {
     /// What happened and what helps, in one line.
     pub(super) fn with_hint(&self) -> String {
         format!("{self}; {}", self.hint())
+    }
+
+    /// True when another way to make the tree may do: what was wrong is what it was to be made from.
+    pub fn is_of_spare(&self) -> bool {
+        matches!(self, Self::NotStocked { .. } | Self::SpareUnusable { .. } | Self::CopyTree { .. })
     }
 
     /// True when there was no room left.
@@ -375,6 +396,9 @@ impl WorktreeError {
             }
             Self::File { source, .. } => failure::about(source).1.to_owned(),
             Self::ReadRepository { .. } => "see what git itself says there: git status".to_owned(),
+            Self::NotStocked { .. } | Self::SpareUnusable { .. } => {
+                "nothing needs to be done: git makes the tree".to_owned()
+            }
             Self::NotOurs { .. } => "look what is there; it was left alone".to_owned(),
             Self::CopyTree { .. } => "the tree it was to be copied from is not used; nothing else is to be done".to_owned(),
             Self::Record { .. } => {

@@ -13,7 +13,9 @@ use super::model::Repository;
 use super::reserve::{self, RESERVE};
 
 /// Folders of a root that are not lanes; a lane's name cannot begin with a dot, so none collides.
-pub const RESERVED: [&str; 4] = [".template", ".pool", ".trash", ".vault"];
+pub const RESERVED: [&str; 5] = [".template", ".pool", ".overlay", ".trash", ".vault"];
+/// Those of them that are nothing while they are empty.
+const STOCK: [&str; 3] = [".template", ".pool", ".overlay"];
 /// Says whose root it is: the common directory of its repository.
 const MARKER: &str = ".workspace";
 /// Where the trees of a second workspace go when two share one configured root.
@@ -165,11 +167,15 @@ pub fn hand_over(root: &Path, from: &Path, to: &Path) -> Result<(), WorktreeErro
     Ok(())
 }
 
-/// True when the root of a repository is there, with nothing but our own files in it.
+/// True when the root of a repository is there, with nothing but our own files and empty folders in it.
 pub(super) fn is_empty(root: &Path) -> bool {
-    fs::read_dir(root).is_ok_and(|entries| {
-        entries.flatten().all(|entry| [MARKER, RESERVE].iter().any(|own| entry.file_name() == *own))
-    })
+    let is_nothing = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let is_one_of = |names: &[&str]| names.iter().any(|own| name == *own);
+        let holds_nothing = || fs::read_dir(entry.path()).is_ok_and(|mut inner| inner.next().is_none());
+        is_one_of(&[MARKER, RESERVE]) || (is_one_of(&STOCK) && holds_nothing())
+    };
+    fs::read_dir(root).is_ok_and(|entries| entries.flatten().all(is_nothing))
 }
 
 /// Takes the root of a repository away when nothing but our marker is in it. It is made again when needed.
@@ -180,6 +186,9 @@ pub(super) fn release(repo: &Repository, root: &Path) {
         return;
     }
     let _was_there = reserve::release(root);
+    for folder in STOCK {
+        let _absent_or_just_filled = fs::remove_dir(root.join(folder));
+    }
     if fs::remove_dir(root).is_err() {
         // Somebody made something in it in this moment, or the folder above is not ours to write to.
         let _marked_by_the_next_choice = write_private(&marker, repo.common_dir.as_os_str().as_bytes());

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use super::branch_take::branch_exists;
 use super::discover::gitfile_target;
-use super::error::{WorktreeError, tail};
+use super::error::WorktreeError;
 use super::git::{Git, GitCommand, GitOutput, Mode, Place, is_transient};
+use super::hooks::{Hooks, hook_failed};
 use super::model::{Order, Repository, Tree};
 use super::settings::Settings;
-use super::{files, layout, left_lock, lock, reserve, size, token, undo};
+use super::spare::Kept;
+use super::{claim, copy, files, layout, left_lock, lock, reserve, size, token, undo};
 use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
@@ -55,6 +58,31 @@ pub struct Floors {
 /// What a file takes at least on most file systems.
 const BLOCK_BYTES: u64 = 4_096;
 
+/// The way to a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// git checks it out.
+    Git,
+    /// It is copied from this template.
+    Copy(Kept),
+    /// This pooled tree is handed over.
+    Pool(Kept),
+    /// A file system over this template.
+    Overlay(Kept),
+}
+
+impl Way {
+    /// What it is called in records and events.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Copy(_) => "copy",
+            Self::Pool(_) => "pool",
+            Self::Overlay(_) => "overlay",
+        }
+    }
+}
+
 /// How far provisioning is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -69,16 +97,19 @@ pub enum Step {
 }
 
 /// Makes the tree of an order. Any failure leaves nothing behind; when the future is dropped, [`undo::undo`]
-/// does that.
+/// does that. Where what it is to be made from cannot be used, git makes it, and the tree's notes say so; only
+/// an overlay is what somebody asked for, and fails then.
 ///
 /// # Errors
 /// `DISK_LOW`, `BRANCH_EXISTS`, `GIT_FAILED` (a failing hook included), `GIT_TIMEOUT`, `CONFIG_INVALID` for
 /// copy and link entries that leave the tree, `IO`.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the world, and there is one caller")]
 pub async fn provision(
     git: &Git,
     repo: &Repository,
     order: &Order,
     floors: Floors,
+    way: Way,
     settings: &Settings,
     runner: &dyn Runner,
     progress: &(dyn Fn(Step) + Send + Sync),
@@ -102,7 +133,7 @@ pub async fn provision(
     check_branch_is_free(git, repo, order).await?;
     reserve::keep(root);
     let begun = Instant::now();
-    let made = make(git, repo, order, settings, runner, progress).await;
+    let made = make(git, repo, order, way, settings, runner, progress).await;
     match made {
         Ok(tree) => Ok(Tree { ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), ..tree }),
         Err(error) => {
@@ -120,6 +151,7 @@ async fn make(
     git: &Git,
     repo: &Repository,
     order: &Order,
+    way: Way,
     settings: &Settings,
     runner: &dyn Runner,
     progress: &(dyn Fn(Step) + Send + Sync),
@@ -128,13 +160,10 @@ async fn make(
     progress(Step::AddTree);
     let hooks = Hooks::find(repo, settings);
     fault::at("provision.add")?;
-    add_tree(git, repo, order, runner, &hooks).await?;
-    fault::at("provision.added")?;
+    let ground = Ground { git, repo, order, settings, runner, hooks: &hooks };
+    let (way, admin_dir) = ground.put_tree(way, &mut notes).await?;
     notes.extend(hooks.note());
     let path = order.path.to_path_buf();
-    let admin_dir = admin_dir_of(repo, &path)?;
-    token::write_token(&admin_dir, order)?;
-    fault::at("provision.token")?;
     if order.submodules && path.join(".gitmodules").is_file() {
         progress(Step::Submodules);
         init_submodules(git, repo, order, runner, &admin_dir).await?;
@@ -151,10 +180,89 @@ async fn make(
         dev: meta.dev(),
         ino: meta.ino(),
         branch: order.branch.clone(),
-        backend: "git".to_owned(),
+        backend: way.to_owned(),
         ms: 0,
         notes,
     })
+}
+
+/// What the ways to a tree have in common.
+struct Ground<'a> {
+    git: &'a Git,
+    repo: &'a Repository,
+    order: &'a Order,
+    settings: &'a Settings,
+    runner: &'a dyn Runner,
+    hooks: &'a Hooks,
+}
+
+impl Ground<'_> {
+    /// Puts the tree in its place, with its order and after the hook; says which way it came, and its admin
+    /// directory.
+    async fn put_tree(
+        &self,
+        way: Way,
+        notes: &mut Vec<String>,
+    ) -> Result<(&'static str, PathBuf), WorktreeError> {
+        let Self { git, repo, order, hooks, runner, .. } = *self;
+        let (name, pinned) = (way.name(), matches!(way, Way::Overlay(_)));
+        let put = match way {
+            Way::Git => None,
+            other => Some(self.put_spare(other).await),
+        };
+        match put {
+            None => {}
+            Some(Ok(admin_dir)) => {
+                hooks.run(git, repo, order, runner).await?;
+                fault::at("provision.hooked")?;
+                return Ok((name, admin_dir));
+            }
+            Some(Err(error)) if error.is_of_spare() && !pinned => {
+                tracing::warn!(lane = %order.lane_id, %error, "git makes the tree");
+                undo::undo(git, repo, order).await?;
+                layout::make_again(repo, order.root.as_path())?;
+                notes.push(format!("{error}; git made the tree"));
+            }
+            Some(Err(error)) => return Err(error),
+        }
+        add_tree(git, repo, order, runner, hooks).await?;
+        fault::at("provision.added")?;
+        let admin_dir = admin_dir_of(repo, order.path.as_path())?;
+        token::write_token(&admin_dir, order)?;
+        fault::at("provision.token")?;
+        Ok((Way::Git.name(), admin_dir))
+    }
+
+    async fn put_spare(&self, way: Way) -> Result<PathBuf, WorktreeError> {
+        let Self { git, repo, order, .. } = *self;
+        match way {
+            Way::Git => unreachable!("invariant: git needs no spare"),
+            Way::Pool(kept) => {
+                self.check_print(&kept)?;
+                claim::claim(git, repo, &kept, order).await
+            }
+            Way::Copy(template) => {
+                self.check_print(&template)?;
+                copy::copy(git, repo, &template, order).await
+            }
+            Way::Overlay(template) => {
+                self.check_print(&template)?;
+                let reason = "this way is not there yet".to_owned();
+                Err(WorktreeError::NotStocked { reason })
+            }
+        }
+    }
+
+    /// Refuses a spare whose files would look different if they were checked out now.
+    fn check_print(&self, kept: &Kept) -> Result<(), WorktreeError> {
+        match self.settings.only_git {
+            Some(reason) => Err(WorktreeError::NotStocked { reason: reason.to_owned() }),
+            None if kept.spare.print != self.settings.print => {
+                claim::unusable(kept.tree(), "the settings that decide how files look have changed")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The order with what is known of the branch: one that was there before us is never ours to delete.
@@ -177,14 +285,6 @@ async fn check_branch_is_free(git: &Git, repo: &Repository, order: &Order) -> Re
     let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", full.as_str()];
     let output = git.run(git.command(Mode::Look, &Place::repository(repo), args), git.timeout()).await?;
     if output.found("git rev-parse")?.is_some() { Err(branch_exists(order)) } else { Ok(()) }
-}
-
-fn branch_exists(order: &Order) -> WorktreeError {
-    WorktreeError::BranchExists {
-        name: order.branch.name.clone(),
-        reason: "it is there already".to_owned(),
-        hint: "choose another name for the lane, or use it with --branch".to_owned(),
-    }
 }
 
 /// Refuses when less is free than the floors ask for.
@@ -229,8 +329,7 @@ async fn add_tree(
             return Err(branch_exists(order));
         }
         if let Some(hook) = hooks.runs.as_ref().filter(|_| is_whole(repo, order)) {
-            let status = output.code.map_or_else(|| "by a signal".to_owned(), |code| format!("exit {code}"));
-            return Err(WorktreeError::Hook { hook: hook.clone(), status, stderr: tail(&output.stderr) });
+            return Err(hook_failed(hook, &output));
         }
         if is_about_files(&said) {
             check_room(git, repo, order).await?;
@@ -372,50 +471,4 @@ async fn init_submodules(
         wait_a_little(&mut pause).await;
     }
     Ok(())
-}
-
-/// What becomes of the post-checkout hook.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Hooks {
-    /// The hook that runs.
-    runs: Option<PathBuf>,
-    /// The hook that would run with plain git, and why it does not here.
-    left_out: Option<(PathBuf, &'static str)>,
-}
-
-impl Hooks {
-    /// The repository's own folder of hooks and one that the user set are used; one that the repository's
-    /// configuration or content brings along is not.
-    fn find(repo: &Repository, settings: &Settings) -> Self {
-        let hook = |folder: &Path| {
-            let hook = folder.join("post-checkout");
-            let runs = hook.is_file() && rustix::fs::access(&hook, rustix::fs::Access::EXEC_OK).is_ok();
-            runs.then_some(hook)
-        };
-        let Some((scope, folder)) = &settings.hooks_path else {
-            return Self { runs: hook(&repo.common_dir.join("hooks")), left_out: None };
-        };
-        let base = repo.main_tree.as_deref().unwrap_or(&repo.common_dir);
-        let absolute = base.join(folder);
-        let reason = match () {
-            () if !matches!(scope.as_str(), "global" | "system") => "the repository's configuration names it",
-            () if folder.is_relative() || is_in_tree(repo, &absolute) => "it lies in a work tree",
-            () => return Self { runs: hook(&absolute), left_out: None },
-        };
-        Self { runs: None, left_out: hook(&absolute).map(|hook| (hook, reason)) }
-    }
-
-    fn note(&self) -> Option<String> {
-        let (hook, reason) = self.left_out.as_ref()?;
-        let hook = super::error::quoted_path(hook);
-        Some(format!("the post-checkout hook {hook} was not run: {reason}"))
-    }
-}
-
-fn is_in_tree(repo: &Repository, folder: &Path) -> bool {
-    let Ok(folder) = fs::canonicalize(folder) else { return false };
-    let linked = super::resolve::admin_dirs(&repo.common_dir).into_iter();
-    let mut trees =
-        linked.filter_map(|(_id, dir)| super::resolve::tree_of(&dir)).chain(repo.main_tree.clone());
-    trees.any(|tree| folder.starts_with(&tree) && !folder.starts_with(&repo.common_dir))
 }

@@ -255,7 +255,7 @@ pub fn parse_heads(bytes: &[u8]) -> Vec<Head> {
 }
 
 /// Branches in the middle of a rebase or bisection, and where.
-fn unfinished(repo: &Repository) -> Vec<(String, PathBuf)> {
+pub(super) fn unfinished(repo: &Repository) -> Vec<(String, PathBuf)> {
     let mut dirs = vec![(repo.common_dir.clone(), repo.main_tree.clone())];
     for (_id, dir) in admin_dirs(&repo.common_dir) {
         let tree = tree_of(&dir);

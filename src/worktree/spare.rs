@@ -1,17 +1,21 @@
 //! Trees that no lane has yet: templates and pooled trees, and what says so on the disk.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::WorktreeError;
-use super::model::Repository;
+use super::extras::EXTRAS_FILE;
+use super::layout;
+use super::model::{Order, Repository};
+use super::provision::admin_dir_of;
 use super::resolve::{admin_dirs, tree_of};
-use super::token::read_token;
-use crate::clock::Timestamp;
+use super::token::{has_order, read_token};
+use super::trash::remove_file_if_there;
+use crate::clock::{self, Timestamp};
 use crate::files;
 use crate::ids::WorkspaceId;
 use crate::raw::Raw;
@@ -96,6 +100,52 @@ impl Kept {
     }
 }
 
+/// What an admin directory keeps of a spare that nobody has finished yet.
+pub(super) fn unfinished(want: &Want, tree: &Path) -> Spare {
+    Spare {
+        kind: want.kind,
+        home: want.home.clone(),
+        workspace_id: want.workspace_id,
+        root: want.root.clone(),
+        path: tree.into(),
+        base: want.base.clone(),
+        print: want.print.clone(),
+        prepared: None,
+        ready: false,
+        at: clock::now(),
+    }
+}
+
+/// Says that a spare is whole: from now on it is one.
+///
+/// # Errors
+/// `File`, `Record`.
+pub(super) fn finish(admin: &Path, name: &str, spare: Spare) -> Result<Kept, WorktreeError> {
+    let spare = Spare { ready: true, at: clock::now(), ..spare };
+    let path = spare.path.as_path();
+    let meta = fs::symlink_metadata(path).map_err(|error| WorktreeError::file("look at", path, error))?;
+    write_spare(admin, &spare)?;
+    Ok(Kept { spare, name: name.to_owned(), dev: meta.dev(), ino: meta.ino() })
+}
+
+/// Makes the folder that the trees of a kind lie in, and says where one of this name is to be.
+///
+/// # Errors
+/// `File`, `Root`.
+pub(super) fn place_of(
+    repo: &Repository,
+    root: &Path,
+    kind: SpareKind,
+    name: &str,
+) -> Result<PathBuf, WorktreeError> {
+    layout::make_again(repo, root)?;
+    let folder = root.join(kind.folder());
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|error| WorktreeError::file("make the folder", &folder, error))?;
+    layout::check_private(&folder)?;
+    Ok(folder.join(name))
+}
+
 /// A name that no other spare has.
 pub fn spare_name(home: &Path) -> String {
     let unique = uuid::Uuid::new_v4().simple().to_string();
@@ -127,12 +177,27 @@ pub fn write_spare(admin: &Path, spare: &Spare) -> Result<(), WorktreeError> {
 
 /// What an admin directory says of the spare it belongs to; none for a lane's, or one that cannot be read.
 pub fn read_spare(admin: &Path) -> Option<Spare> {
+    if has_order(admin) { None } else { read_record(admin) }
+}
+
+fn read_record(admin: &Path) -> Option<Spare> {
     let path = admin.join(SPARE_FILE);
     let meta = fs::symlink_metadata(&path).ok()?;
-    if !meta.is_file() || meta.len() > MAX_SPARE_BYTES || read_token(admin).is_some() {
+    if !meta.is_file() || meta.len() > MAX_SPARE_BYTES {
         return None;
     }
     serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// The orders of claims that were cut off: the tree has an order, and is still the spare that it was. Nobody was
+/// told of such a lane. Blocks.
+pub fn half_claimed(repo: &Repository) -> Vec<Order> {
+    let cut_off = |(_name, admin): (String, PathBuf)| {
+        let spare = read_record(&admin)?;
+        // One that was set aside is retired from where it lies.
+        read_token(&admin).filter(|order| order.path != spare.path)
+    };
+    admin_dirs(&repo.common_dir).into_iter().filter_map(cut_off).collect()
 }
 
 /// Takes the record out: the tree is a lane's now.
@@ -140,20 +205,20 @@ pub fn read_spare(admin: &Path) -> Option<Spare> {
 /// # Errors
 /// `File`.
 pub fn forget_spare(admin: &Path) -> Result<(), WorktreeError> {
-    let path = admin.join(SPARE_FILE);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(WorktreeError::file("remove", path, error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+    for name in [EXTRAS_FILE, SPARE_FILE] {
+        let path = admin.join(name);
+        remove_file_if_there(&path).map_err(|error| WorktreeError::file("remove", path, error))?;
     }
+    Ok(())
 }
 
 /// The spares of a home in a repository whose trees are in their places, ready or not. Blocks.
 pub fn spares(repo: &Repository, home: &Path) -> Vec<Kept> {
     let kept = |(name, admin): (String, PathBuf)| {
         let spare = read_spare(&admin).filter(|spare| spare.home.as_path() == home)?;
-        if tree_of(&admin).as_deref() != Some(spare.path.as_path()) {
+        if tree_of(&admin).as_deref() != Some(spare.path.as_path())
+            || admin_dir_of(repo, spare.path.as_path()).ok().as_ref() != Some(&admin)
+        {
             return None;
         }
         let meta = fs::symlink_metadata(spare.path.as_path()).ok().filter(fs::Metadata::is_dir)?;

@@ -25,6 +25,22 @@ pub fn write_token(admin_dir: &Path, order: &Order) -> Result<(), WorktreeError>
     write_private(&path, &text)
 }
 
+/// The same without waiting for the disk: the order is in the store by then.
+///
+/// # Errors
+/// `File`, `Record`.
+pub(super) fn hand_token(admin_dir: &Path, order: &Order) -> Result<(), WorktreeError> {
+    let path = admin_dir.join(TOKEN_FILE);
+    let text =
+        serde_json::to_vec(order).map_err(|source| WorktreeError::Record { path: path.clone(), source })?;
+    crate::files::exchange(&path, &text, 0o600).map_err(|error| WorktreeError::file("write", path, error))
+}
+
+/// True when an admin directory has an order, one that cannot be read included: it is a lane's.
+pub(super) fn has_order(admin_dir: &Path) -> bool {
+    admin_dir.join(TOKEN_FILE).symlink_metadata().is_ok()
+}
+
 /// The order that an admin directory carries; none when it carries none that can be read.
 pub fn read_token(admin_dir: &Path) -> Option<Order> {
     let path = admin_dir.join(TOKEN_FILE);
@@ -48,7 +64,7 @@ pub fn owned_trees(repo: &Repository) -> Vec<(Order, String, PathBuf)> {
 /// The lanes whose admin entries carry their lock reason but no order yet: git was cut off before.
 pub fn begun_trees(repo: &Repository) -> Vec<LaneId> {
     let begun = |(_id, dir): (String, PathBuf)| {
-        let no_order = dir.join(TOKEN_FILE).symlink_metadata().is_err();
+        let no_order = !has_order(&dir);
         let reason = lock_reason(&dir).filter(|_| no_order)?;
         reason.strip_prefix("lanes ")?.split(' ').next()?.parse().ok()
     };
@@ -88,7 +104,7 @@ pub fn lock_reason(admin_dir: &Path) -> Option<String> {
 /// True when an admin directory is provably of this order: by its token, or, before that is written, by the
 /// lock reason that names the lane.
 pub fn is_of(admin_dir: &Path, order: &Order) -> bool {
-    if admin_dir.join(TOKEN_FILE).symlink_metadata().is_ok() {
+    if has_order(admin_dir) {
         return read_token(admin_dir).is_some_and(|found| found.token == order.token);
     }
     let mine = format!("lanes {} ", order.lane_id);

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,7 @@ use super::model::{Order, Repository};
 use super::pace::Pace;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
+use super::spare::SpareKind;
 use super::{begun, layout, lock::WorkspaceLock, remove::remove_tree, token};
 use crate::fault;
 use crate::ids::LaneId;
@@ -89,19 +91,31 @@ fn aside(folder: &Path, order: &Order, what: &str) -> PathBuf {
     folder.join(format!("{ASIDE}{}-{what}", order.lane_id))
 }
 
+/// Where the admin entry of an order is made by hand, before git sees it: what is there is to be deleted
+/// once nobody makes it any more.
+pub(super) fn stage_of(repo: &Repository, order: &Order) -> PathBuf {
+    aside(&repo.common_dir, order, "stage")
+}
+
 /// Renames the tree and the admin entry of the order out of the way; what is to be deleted comes back.
 fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeError> {
     let path = order.path.as_path();
     let above = path.parent().unwrap_or(Path::new("/"));
     let tree_aside = aside(above, order, "tree");
+    let pooled_aside = aside(order.root.as_path(), order, "pooled");
     let admin_aside = aside(&repo.common_dir, order, "admin");
     let all = admin_dirs(&repo.common_dir);
     let ours: Vec<_> = all.iter().map(|(_id, dir)| dir).filter(|dir| token::is_of(dir, order)).collect();
-    // The tree goes first: its admin entry is what proves it ours.
-    if is_our_tree(path, &ours) {
-        // What an earlier undo did not come to delete.
-        let _before = remove_tree(&tree_aside, None, &Pace::full())?;
-        fs::rename(path, &tree_aside).map_err(|error| WorktreeError::file("move away", path, error))?;
+    // The tree goes first: its admin entry is what proves it ours. A claim may have been cut off before it
+    // came to move the tree out of the pool.
+    let pool = order.root.as_path().join(SpareKind::Pooled.folder());
+    let pooled = ours.iter().filter_map(|dir| Some((pool.join(dir.file_name()?), &pooled_aside)));
+    for (place, aside) in std::iter::once((path.to_path_buf(), &tree_aside)).chain(pooled) {
+        if is_our_tree(&place, &ours) {
+            // What an earlier undo did not come to delete.
+            let _before = remove_tree(aside, None, &Pace::full())?;
+            fs::rename(&place, aside).map_err(|error| WorktreeError::file("move away", place, error))?;
+        }
     }
     fault::at("undo.tree")?;
     for dir in ours {
@@ -114,7 +128,11 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
     }
     // Removes an empty folder only.
     let _not_empty_or_gone = fs::remove_dir(path);
-    Ok([tree_aside, admin_aside].into_iter().filter(|aside| aside.symlink_metadata().is_ok()).collect())
+    let stage = stage_of(repo, order);
+    Ok([tree_aside, pooled_aside, admin_aside, stage]
+        .into_iter()
+        .filter(|aside| aside.symlink_metadata().is_ok())
+        .collect())
 }
 
 /// True when the folder is the tree of one of our admin entries and no other one.
@@ -150,10 +168,16 @@ async fn drop_branch(git: &Git, repo: &Repository, order: &Order) -> Result<(), 
 
 /// Ends what a provisioning that nobody waits for any more has running: git, its filters, its hooks.
 async fn end_processes(order: &Order) {
-    let mark = format!("{MARK}={}", order.lane_id);
+    let lane = order.lane_id.to_string();
+    end_marked(move |mark| mark == lane.as_bytes()).await;
+}
+
+/// Ends our processes whose mark is one of these.
+pub(super) async fn end_marked(is_one: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
+    let is_one = Arc::new(is_one);
     for _round in 0..KILL_ROUNDS {
-        let mark = mark.clone();
-        let search = tokio::task::spawn_blocking(move || marked(mark.as_bytes()));
+        let is_one = is_one.clone();
+        let search = tokio::task::spawn_blocking(move || marked(&*is_one));
         let found = search.await.unwrap_or_default();
         if found.is_empty() {
             return;
@@ -166,10 +190,14 @@ async fn end_processes(order: &Order) {
     }
 }
 
-/// Our own user's processes whose environment has this entry, zombies and ourselves left out.
-fn marked(entry: &[u8]) -> Vec<Pid> {
+/// Our own user's processes whose environment has such a mark, zombies and ourselves left out.
+fn marked(is_one: &dyn Fn(&[u8]) -> bool) -> Vec<Pid> {
     let own = rustix::process::geteuid().as_raw();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mark = |entry: &[u8]| {
+        let value = entry.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        value.is_some_and(is_one)
+    };
     let is_marked = |process: fs::DirEntry| {
         let number: i32 = process.file_name().to_str()?.parse().ok()?;
         let pid = Pid::from_raw(number)?;
@@ -177,7 +205,7 @@ fn marked(entry: &[u8]) -> Vec<Pid> {
             return None;
         }
         let environment = fs::read(process.path().join("environ")).ok()?;
-        environment.split(|byte| *byte == 0).any(|known| known == entry).then_some(pid)
+        environment.split(|byte| *byte == 0).any(mark).then_some(pid)
     };
     processes.filter_map(Result::ok).filter_map(is_marked).collect()
 }

@@ -9,7 +9,7 @@ use lanes::failure::{Code, Failure};
 use lanes::ids::{LaneId, WorkspaceId};
 use lanes::worktree::provision::{Direct, Floors, provision};
 use lanes::worktree::{
-    Branch, Git, GitConfig, Order, Repository, Root, SettingsCache, Tree, WorkspaceLock, WorktreeError,
+    Branch, Git, GitConfig, Order, Repository, Root, SettingsCache, Tree, Way, WorkspaceLock, WorktreeError,
     admin_dir_of, check_branch, discover, layout, owned_trees, resolve_base, undo,
 };
 
@@ -58,7 +58,7 @@ impl Bench {
 
     async fn make_above(&self, order: &Order, floors: Floors) -> Result<Tree, WorktreeError> {
         let settings = SettingsCache::default().get(&self.git, &self.repo).await?;
-        provision(&self.git, &self.repo, order, floors, &settings, &Direct, &|_step| {}).await
+        provision(&self.git, &self.repo, order, floors, Way::Git, &settings, &Direct, &|_step| {}).await
     }
 
     pub async fn lane(&self, name: &str) -> Tree {

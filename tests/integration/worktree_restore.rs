@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lanes::worktree::{
-    Branch, Direct, Floors, Pace, RestoreStep, Saved, SettingsCache, TrashEntry, bring_back,
+    Branch, Direct, Floors, Pace, RestoreStep, Saved, SettingsCache, TrashEntry, Way, bring_back,
     bring_back_until, provision, retire, roll_back, save,
 };
 
@@ -434,7 +434,8 @@ async fn a_provisioned_lane_is_retired_and_restored_again_and_again() {
     let nothing = |_step| {};
     let settings = SettingsCache::default().get(&work.git, &work.repo).await.expect("settings");
     let made =
-        provision(&work.git, &work.repo, &order, Floors::default(), &settings, &Direct, &nothing).await;
+        provision(&work.git, &work.repo, &order, Floors::default(), Way::Git, &settings, &Direct, &nothing)
+            .await;
     let mut tree = made.expect("provisioned");
     make_messy(&work, tree.path.as_path());
     let files = picture(tree.path.as_path());

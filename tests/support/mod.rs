@@ -9,6 +9,7 @@ pub mod fault_case;
 pub mod git;
 pub mod leftovers;
 pub mod server;
+pub mod spare;
 pub mod stage;
 pub mod state;
 pub mod task;

@@ -70,8 +70,9 @@ impl Shared {
         config: &Config,
     ) -> Result<Tree, Failure> {
         let settings = self.settings.get(git, repo).await?;
-        let (order, runner) = (&lane.order, &worktree::Direct);
-        Ok(worktree::provision(git, repo, order, floors(config), &settings, runner, &|_step| {}).await?)
+        let (order, runner, way) = (&lane.order, &worktree::Direct, worktree::Way::Git);
+        let floors = floors(config);
+        Ok(worktree::provision(git, repo, order, floors, way, &settings, runner, &|_step| {}).await?)
     }
 
     /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,

@@ -1,0 +1,114 @@
+//! Makes the tree of a lane by copying a template.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::branch_take::{self, Taken};
+use super::copytree::{CopyJob, copy_tree};
+use super::entry::{self, NewEntry};
+use super::error::WorktreeError;
+use super::git::Git;
+use super::lock::WorkspaceLock;
+use super::model::{Order, Repository};
+use super::pace::Pace;
+use super::provision::LOCK_PATIENCE;
+use super::restore_admin::free_name;
+use super::spare::Kept;
+use super::template::check_template;
+use super::token::hand_token;
+use super::undo::stage_of;
+use crate::fault;
+
+/// Somebody waits for the copy; more threads than this write no faster.
+const THREADS: usize = 2;
+
+/// Makes the entry, the branch and the files of an order; the admin directory comes back. From its first
+/// moment on the entry carries the order.
+///
+/// # Errors
+/// `SpareUnusable` when the template is not as it was made, `BRANCH_EXISTS`, `BRANCH_CHECKED_OUT`,
+/// `PathTaken`, `Lock`, `File`, those of git and of the copy. After any of them the order has to be undone.
+pub(super) async fn copy(
+    git: &Git,
+    repo: &Repository,
+    template: &Kept,
+    order: &Order,
+) -> Result<PathBuf, WorktreeError> {
+    let holder = format!("copy for {}", order.name);
+    let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &holder).await?;
+    let (repo_, template_, order_) = (repo.clone(), template.clone(), order.clone());
+    let begin = move || begin(&repo_, &template_, &order_).map(|taken| (taken, held));
+    let (taken, held) = blocking(begin).await?;
+    if taken == Taken::AskGit {
+        branch_take::take_with_git(git, repo, order, &template.spare.base).await?;
+    }
+    let (repo_, template_, order_) = (repo.clone(), template.clone(), order.clone());
+    let cancel = CancellationToken::new();
+    // A copy that nobody waits for any more ends by itself; what is there of it is undone.
+    let _ends_with_us = cancel.clone().drop_guard();
+    blocking(move || {
+        let name = free_name(&repo_, order_.path.as_path())?;
+        let admin = entry::publish(&repo_, &stage_of(&repo_, &order_), &name)?;
+        drop(held);
+        fault::at("copy.entered")?;
+        fill(&repo_, &template_, &order_, &admin, &cancel)?;
+        fault::at("copy.copied")?;
+        Ok(admin)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorktreeError> + Send + 'static,
+) -> Result<T, WorktreeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_stopped| WorktreeError::Stopped { attempt: "copying a tree" })?
+}
+
+/// The staged entry, and the branch where libgit2 can make it.
+fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<Taken, WorktreeError> {
+    let base = &template.spare.base;
+    check_template(repo, template, base)?;
+    if order.branch.created && *base != order.base.sha {
+        return super::claim::unusable(template.tree(), "it is not at the base of the lane");
+    }
+    let foreseen = branch_take::foresee(repo, order, base)?;
+    let (like, stage) = (template.admin(repo), stage_of(repo, order));
+    let full = branch_take::full_name(order);
+    let entry = NewEntry {
+        like: &like,
+        tree: order.path.as_path(),
+        branch: Some(&full),
+        base,
+        lock_reason: &order.lock_reason,
+    };
+    entry.stage(&stage)?;
+    hand_token(&stage, order)?;
+    fault::at("copy.staged")?;
+    match foreseen {
+        Taken::AskGit => Ok(Taken::AskGit),
+        Taken::Done => branch_take::take(repo, order, base, entry::who_made(&like).as_deref()),
+    }
+}
+
+fn fill(
+    repo: &Repository,
+    template: &Kept,
+    order: &Order,
+    admin: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), WorktreeError> {
+    let (from, to) = (template.tree(), order.path.as_path());
+    entry::make_tree(to, admin, from)?;
+    let job = CopyJob {
+        from: from.to_path_buf(),
+        from_index: template.admin(repo).join("index"),
+        to: to.to_path_buf(),
+        to_index: admin.join("index"),
+        oid_len: repo.oid_len,
+        threads: THREADS,
+    };
+    let _copied = copy_tree(&job, &Pace::full(), cancel)?;
+    entry::like_index(&job.to_index, &job.from_index)
+}
