@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use report::{Comparison, Line, median, percentile, summary};
+use report::{Comparison, Line, median, percentile};
 
 const USAGE: &str = "usage: cargo bench --bench compare -- SUBJECT [--rounds N] [--json FILE]
 

@@ -9,7 +9,7 @@ use super::model::{Backend, Config, Hook};
 use super::units;
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 36] = [
+pub const KEYS: [&str; 37] = [
     "lanes.capacity",
     "lanes.branch_prefix",
     "worktree.root",
@@ -18,6 +18,7 @@ pub const KEYS: [&str; 36] = [
     "pool.size",
     "pool.max",
     "pool.prepare",
+    "pool.prepare_files",
     "pool.warm",
     "copy",
     "link",
@@ -56,6 +57,7 @@ pub fn needs_approval(key: &str) -> bool {
         "hooks.post_create"
             | "hooks.pre_cleanup"
             | "pool.prepare"
+            | "pool.prepare_files"
             | "worktree.root"
             | "copy"
             | "link"
@@ -83,6 +85,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
         "pool.size" => count(value, 0, 64, |n| config.pool.size = n as usize),
         "pool.max" => count(value, 0, 64, |n| config.pool.max = n as usize),
         "pool.prepare" => hook(value, |hook| config.pool.prepare = Some(hook)),
+        "pool.prepare_files" => texts(value, |list| config.pool.prepare_files = list),
         "pool.warm" => flag(value, |on| config.pool.warm = on),
         "copy" => texts(value, |list| config.copy = list),
         "link" => texts(value, |list| config.link = list),

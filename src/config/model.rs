@@ -105,6 +105,27 @@ impl Default for Worktree {
     }
 }
 
+/// Where the package managers that we know keep what they have resolved.
+const LOCK_FILES: [&str; 17] = [
+    "Cargo.lock",
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "yarn.lock",
+    "bun.lock",
+    "deno.lock",
+    "uv.lock",
+    "poetry.lock",
+    "Pipfile.lock",
+    "requirements.txt",
+    "go.sum",
+    "Gemfile.lock",
+    "composer.lock",
+    "mix.lock",
+    "pubspec.lock",
+    "gradle.lockfile",
+];
+
 /// `pool.*`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -114,13 +135,16 @@ pub struct Pool {
     pub max: usize,
     /// Runs in a pooled tree before it is asked for.
     pub prepare: Option<Hook>,
+    /// Tracked files, by path or by name in any folder, that `prepare` goes by: it runs again when one changed.
+    pub prepare_files: Vec<String>,
     /// Ignored files stay in recycled trees.
     pub warm: bool,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { size: 2, max: 8, prepare: None, warm: false }
+        let prepare_files = LOCK_FILES.map(str::to_owned).to_vec();
+        Self { size: 2, max: 8, prepare: None, prepare_files, warm: false }
     }
 }
 

@@ -15,6 +15,7 @@ mod live;
 pub mod machine;
 pub mod phase;
 mod registry;
+pub mod stock;
 pub mod table;
 mod tasks;
 mod terminal;

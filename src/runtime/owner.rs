@@ -198,12 +198,28 @@ impl Owner {
         if self.safe_mode.is_none() {
             let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
             self.background.spawn(async move { expire(owner, stop).await });
+            self.start_stock();
             self.start_watchdog();
         }
         if let Some(limit) = self.idle_exit {
             let (owner, stop) = (Arc::downgrade(self), self.stop.clone());
             self.background.spawn(async move { end_when_idle(owner, stop, limit).await });
         }
+    }
+
+    /// Keeps spares, once recovery has ended.
+    fn start_stock(self: &Arc<Self>) {
+        let (owner, live, stop) = (Arc::downgrade(self), Arc::clone(&self.live), self.stop.clone());
+        self.background.spawn(async move {
+            let mut known = Vec::new();
+            if let Some(owner) = owner.upgrade() {
+                for workspace in owner.workspaces.all() {
+                    let roots = owner.roots_of(&workspace).await.unwrap_or_default();
+                    known.push((workspace, roots));
+                }
+            }
+            live.keep_stock(known, stop).await;
+        });
     }
 
     fn asked_now(&self) {

@@ -125,7 +125,7 @@ impl Owner {
     }
 
     /// Every folder of trees that a workspace uses or has used.
-    async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
+    pub(super) async fn roots_of(&self, workspace: &Workspace) -> Result<BTreeSet<PathBuf>, Failure> {
         self.roots_among(workspace, &self.records().await?).await
     }
 

@@ -106,7 +106,7 @@ pub use retarget::{can_retarget, retarget};
 pub use set_aside::set_aside;
 pub use settings::{Settings, SettingsCache};
 pub use size::{measure, room};
-pub use spare::{Kept, Spare, SpareKind, Want, half_claimed, spares};
+pub use spare::{Kept, SPARE_REASON, Spare, SpareKind, Want, half_claimed, spares, write_spare};
 pub use spare_remove::{Swept, remove_spare, sweep_spares};
 pub use template::make_template;
 pub use token::{begun_trees, found_tree, is_of, lock_reason, owned_trees, read_token, write_token};

@@ -59,7 +59,8 @@ pub struct Inventory {
     pub trees: BTreeSet<String>,
     /// Folders in the trash.
     pub trash: BTreeSet<String>,
-    /// Entries of `.git/worktrees`, without the vault's.
+    /// Entries of `.git/worktrees`, without the vault's and those of spares: what becomes of these is the business
+    /// of the background, and of no command.
     pub admin: BTreeSet<String>,
     /// Local branches.
     pub branches: BTreeSet<String>,
@@ -364,11 +365,33 @@ impl Scene {
         Inventory {
             trees,
             trash: names(&root.join(".trash")),
-            admin: names(&admin).into_iter().filter(|name| !is_vault(name)).collect(),
+            admin: names(&admin)
+                .into_iter()
+                .filter(|name| !is_vault(name) && !is_of_spare(&admin.join(name)))
+                .collect(),
             branches: branches.lines().map(str::to_owned).collect(),
             processes: self.processes().into_iter().filter(|(_pid, _line, task)| *task).map(said).collect(),
             sockets: found,
         }
+    }
+
+    /// The ready spares of the repository, whichever home they belong to: what each says of itself, with its name.
+    pub fn spares(&self, kind: &str) -> Vec<Value> {
+        let admin = self.repo().join(".git/worktrees");
+        let spare = |name: String| {
+            let text = std::fs::read(admin.join(&name).join("lanes-spare.json")).ok()?;
+            let mut spare: Value = serde_json::from_slice(&text).ok()?;
+            spare["name"] = name.into();
+            let has_order = admin.join(spare["name"].as_str()?).join("lanes.json").exists();
+            (spare["ready"] == true && spare["kind"] == kind && !has_order).then_some(spare)
+        };
+        names(&admin).into_iter().filter_map(spare).collect()
+    }
+
+    /// Waits until there are at least so many pooled trees at a commit, and a template of it.
+    pub fn stocked(&self, count: usize, base: &str) {
+        let at = |kind: &str| self.spares(kind).iter().filter(|spare| spare["base"] == base).count();
+        until("the pool is full", || at("pooled") >= count && at("template") > 0);
     }
 
     /// Waits until nothing of any lane is left but trash and branches.
@@ -421,6 +444,12 @@ impl Scene {
         left.extend(found);
         left
     }
+}
+
+/// True for the admin entry of a spare that no lane has, ready or not.
+fn is_of_spare(admin: &Path) -> bool {
+    let name = admin.file_name().unwrap_or_default();
+    name.as_bytes().starts_with(b"spare-") && !admin.join("lanes.json").exists()
 }
 
 impl Drop for Scene {

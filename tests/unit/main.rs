@@ -26,6 +26,7 @@ mod keeper_protocol;
 mod lanes_actor;
 mod lanes_machine;
 mod lanes_phase;
+mod lanes_stock;
 mod lanes_table;
 mod proc;
 mod pty_attach;

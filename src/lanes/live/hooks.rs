@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::Hook;
 use crate::failure::{Code, Failure};
 use crate::ids::{TaskId, TaskKind};
-use crate::keeper::{ExitStatus, Shape};
+use crate::keeper::{Exit, ExitStatus, Shape};
 use crate::lanes::lane::{Lane, Stage, Task};
 use crate::lanes::world::Launch;
 use crate::raw::Raw;
@@ -21,7 +21,7 @@ use crate::task;
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The end of a hook's output that goes into a message, in bytes.
-const HOOK_TAIL: usize = 2000;
+pub(super) const HOOK_TAIL: usize = 2000;
 
 impl Shared {
     /// Runs a set-up command of the configuration as a task of its own and respects its exit status.
@@ -32,6 +32,40 @@ impl Shared {
         name: &str,
         context: &Context,
     ) -> Result<(), Failure> {
+        let mut record = self.begin_hook(lane, hook, context).await?;
+        let id = record.id;
+        let started = json!({ "task_id": id, "command": record.command, "hook": name });
+        self.tell(lane, &record, context, "lane.command.started", started).await?;
+        let exit = ended(&record, || {}).await;
+        record.exit = Some(exit.clone());
+        record.stage = Stage::Ended;
+        stop(&record, &self.config(lane).await).await?;
+        let done = json!({ "task_id": id, "exit": exit.status, "ms": exit.ms, "max_rss_kb": exit.max_rss_kb, "hook": name });
+        self.tell(lane, &record, context, "lane.command.completed", done).await?;
+        let words = task::tail(record.log_dir.as_path(), HOOK_TAIL);
+        let _absent = tokio::fs::remove_dir_all(record.run_dir.as_path()).await;
+        if exit.status == ExitStatus::Code(0) {
+            return Ok(());
+        }
+        let how = how_it_ended(&exit);
+        Err(Failure::new(
+            Code::GitFailed,
+            format!("the {name} hook of the configuration failed ({how}): {}", words.trim()),
+        )
+        .hint(format!(
+            "mend the command in lanes.toml, then: lanes trust; all it said: lanes logs {} --run {id}",
+            lane.id
+        ))
+        .details(json!({ "task_id": id })))
+    }
+
+    /// Starts the keeper of a set-up command.
+    pub(super) async fn begin_hook(
+        &self,
+        lane: &Lane,
+        hook: &Hook,
+        context: &Context,
+    ) -> Result<Task, Failure> {
         let id = TaskId::generate(TaskKind::Run);
         let argv: Vec<Raw> = hook.argv().into_iter().map(Raw::from).collect();
         let place = (lane.id, lane.workspace_id());
@@ -46,36 +80,7 @@ impl Shared {
         let correlation_id = Some(context.correlation_id);
         let launch = Launch { argv, env, dir: None, timeout_ms, recipe: None, correlation_id };
         let identity = self.start(lane, &task, launch).await?;
-        let mut record = task.clone();
-        record.identity = Some(identity);
-        record.stage = Stage::Live;
-        let started = json!({ "task_id": id, "command": record.command, "hook": name });
-        self.tell(lane, &record, context, "lane.command.started", started).await?;
-        let exit = ended(&record, || {}).await;
-        record.exit = Some(exit.clone());
-        record.stage = Stage::Ended;
-        stop(&record, &self.config(lane).await).await?;
-        let done = json!({ "task_id": id, "exit": exit.status, "ms": exit.ms, "max_rss_kb": exit.max_rss_kb, "hook": name });
-        self.tell(lane, &record, context, "lane.command.completed", done).await?;
-        let words = task::tail(record.log_dir.as_path(), HOOK_TAIL);
-        let _absent = tokio::fs::remove_dir_all(record.run_dir.as_path()).await;
-        if exit.status == ExitStatus::Code(0) {
-            return Ok(());
-        }
-        let how = match exit.status {
-            ExitStatus::Code(code) => format!("exit {code}"),
-            ExitStatus::Signal(signal) => format!("signal {signal}"),
-            ExitStatus::Lost(_) => "nobody knows how".to_owned(),
-        };
-        Err(Failure::new(
-            Code::GitFailed,
-            format!("the {name} hook of the configuration failed ({how}): {}", words.trim()),
-        )
-        .hint(format!(
-            "mend the command in lanes.toml, then: lanes trust; all it said: lanes logs {} --run {id}",
-            lane.id
-        ))
-        .details(json!({ "task_id": id })))
+        Ok(Task { identity: Some(identity), stage: Stage::Live, ..task })
     }
 
     async fn tell(
@@ -92,6 +97,15 @@ impl Shared {
         draft.task_id = Some(task.id);
         let writes = vec![crate::bus::Write::put(crate::bus::Table::Tasks, task.id, task)];
         self.bus.commit(crate::bus::Batch { events: vec![draft], writes }).await.map(drop)
+    }
+}
+
+/// How a command ended, for people.
+pub(super) fn how_it_ended(exit: &Exit) -> String {
+    match exit.status {
+        ExitStatus::Code(code) => format!("exit {code}"),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+        ExitStatus::Lost(_) => "nobody knows how".to_owned(),
     }
 }
 

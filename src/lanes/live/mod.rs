@@ -8,6 +8,7 @@ mod hooks;
 mod limits;
 mod liveness;
 mod painter;
+mod prepare;
 mod save;
 mod screens;
 mod start;
@@ -27,7 +28,8 @@ use self::liveness::Heart;
 use self::painter::Painter;
 use super::lane::{Lane, Lost, Stage, Task};
 use super::machine::Input;
-use super::workspace::Workspaces;
+use super::stock::Stock;
+use super::workspace::{Workspace, Workspaces};
 use super::world::{Launch, Retired, Tell, World};
 use crate::api::LaneView;
 use crate::bus::{BoxFuture, Bus, Context};
@@ -39,9 +41,7 @@ use crate::home::Home;
 use crate::ids::{LaneId, TaskId};
 use crate::keeper::{Exit, Identity};
 use crate::task::{self, Launcher, Link, Recipe, Sought};
-use crate::worktree::{
-    self, Changes, Emptied, Order, Pace, Repository, Saved, SettingsCache, TrashEntry, Tree,
-};
+use crate::worktree::{self, Changes, Emptied, Order, Pace, Repository, Saved, TrashEntry, Tree};
 
 /// How many retired trees may wait for their saving; more are found by the next start.
 const SAVES: usize = 4096;
@@ -65,7 +65,7 @@ struct Shared {
     saves: mpsc::Sender<TrashEntry>,
     pace: Pace,
     painter: Painter,
-    settings: SettingsCache,
+    stock: Arc<Stock>,
 }
 
 /// The real world of lanes.
@@ -87,6 +87,9 @@ impl Live {
     ) -> Self {
         let control = Control::look(home.path());
         let (saves, to_save) = mpsc::channel(SAVES);
+        let pace = Pace::background();
+        let stock = Stock::new(home.clone(), bus.clone(), Arc::clone(&workspaces), pace.clone());
+        let stock = Arc::new(stock);
         let (counted, counts) = (DashMap::new(), Semaphore::new(COUNTS));
         let hearts = DashMap::new();
         let shared = Shared {
@@ -100,9 +103,9 @@ impl Live {
             counted,
             counts,
             saves,
-            pace: Pace::background(),
+            pace,
             painter: Painter::default(),
-            settings: SettingsCache::default(),
+            stock,
         };
         Self { shared: Arc::new(shared), to_save: tokio::sync::Mutex::new(to_save) }
     }
@@ -232,6 +235,16 @@ impl Live {
     /// Has a retired tree saved in the background.
     pub fn save_later(&self, entry: TrashEntry) {
         self.shared.save_later(entry);
+    }
+
+    /// Keeps the stock of every workspace as it should be, until told to stop; begun when recovery has ended.
+    /// With each workspace come the folders of its trees.
+    pub async fn keep_stock(
+        &self,
+        workspaces: Vec<(Arc<Workspace>, BTreeSet<PathBuf>)>,
+        stop: CancellationToken,
+    ) {
+        Arc::clone(&self.shared.stock).run(workspaces, self.shared.as_ref(), stop).await;
     }
 
     /// Saves retired trees, one after the other, until told to stop.

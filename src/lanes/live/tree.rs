@@ -8,7 +8,7 @@ use crate::fault;
 use crate::ids::LaneId;
 use crate::lanes::lane::Lane;
 use crate::raw::Raw;
-use crate::worktree::{self, Floors, Git, Order, Repository, Saved, TrashEntry, Tree};
+use crate::worktree::{self, Floors, Order, Repository, Saved, TrashEntry, Tree};
 
 impl Shared {
     pub(super) async fn provision(&self, lane: &Lane, context: &Context) -> Result<Tree, Failure> {
@@ -23,7 +23,7 @@ impl Shared {
                 let entry = self.trash_entry(lane, from).await?;
                 worktree::bring_back(git, &repo, &entry, &lane.order).await?
             }
-            None => self.make(git, &repo, lane, &config).await?,
+            None => self.stock.provide(&repo, &lane.order, &config).await?,
         };
         fault::pass("create.made");
         if let (Some(hook), None) = (&config.hooks.post_create, lane.restored_from)
@@ -60,19 +60,6 @@ impl Shared {
             Failure::new(Code::LaneNotFound, format!("lane {from} is not in the trash any more"))
                 .hint("lanes trash ls shows what can be restored")
         })
-    }
-
-    async fn make(
-        &self,
-        git: &Git,
-        repo: &Repository,
-        lane: &Lane,
-        config: &Config,
-    ) -> Result<Tree, Failure> {
-        let settings = self.settings.get(git, repo).await?;
-        let (order, runner, way) = (&lane.order, &worktree::Direct, worktree::Way::Git);
-        let floors = floors(config);
-        Ok(worktree::provision(git, repo, order, floors, way, &settings, runner, &|_step| {}).await?)
     }
 
     /// Undoes the making of a tree. Gives the tree when it must stay: a restore that had come to its end,

@@ -1,0 +1,158 @@
+//! `kill -9` of the daemon at each step of making, handing out, moving and preparing spares: no lane is wrong
+//! afterwards, and nothing is left.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::support::e2e::Scene;
+use super::support::stage::until;
+
+fn scene(fault: &str) -> Scene {
+    let mut scene = Scene::new();
+    scene.may_crash();
+    scene.set("LANES_FAULTS", fault);
+    scene
+}
+
+/// Waits until the daemon has died of its fault.
+fn dies(scene: &Scene) {
+    let lock = scene.home().join("daemon.lock");
+    until("the daemon dies", || {
+        let text = fs::read_to_string(&lock).unwrap_or_default();
+        let holder: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+        let pid = holder.as_ref().and_then(|holder| holder["pid"].as_u64());
+        pid.is_some_and(|pid| {
+            let process = u32::try_from(pid).ok().and_then(lanes::proc::process);
+            process.is_none_or(|process| process.is_dead())
+        })
+    });
+}
+
+/// What there is of spares is ready, and as a checkout would be; lanes too; and nothing lies about.
+#[track_caller]
+fn check_all(scene: &Scene) {
+    let base = scene.git(&["rev-parse", "HEAD"]);
+    let made = scene.create("after");
+    assert_eq!(scene.git_in(&made.path, &["status", "--porcelain", "--ignored"]), "");
+    assert_eq!(scene.git_in(&made.path, &["rev-parse", "HEAD"]), base);
+    assert_eq!(fs::read_to_string(made.path.join("a.txt")).expect("reads"), "one\ntwo\nthree\n");
+    scene.stocked(2, &base);
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(scene.root().join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let ready = |kind: &str| -> BTreeSet<String> {
+        let all = scene.spares(kind);
+        all.iter().map(|spare| spare["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    until("nothing else lies there", || {
+        names(".pool") == ready("pooled") && names(".template") == ready("template")
+    });
+    let git = fs::read_dir(scene.repo().join(".git")).expect("a folder").flatten();
+    let left: Vec<String> = git
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("lanes-spare") || name.starts_with(".lanes"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let lanes: BTreeSet<String> =
+        scene.json(&["ls"])["lanes"].as_array().expect("a list").iter().map(|lane| lane["name"].to_string()).collect();
+    let inventory = scene.inventory();
+    assert_eq!(inventory.trees.len(), lanes.len(), "{inventory:#?}");
+    assert_eq!(inventory.admin.len(), lanes.len(), "{inventory:#?}");
+    assert_eq!(inventory.branches.len(), lanes.len() + 1, "{inventory:#?}");
+    for spare in scene.spares("pooled") {
+        let tree = std::path::PathBuf::from(spare["path"].as_str().expect("a path"));
+        assert_eq!(scene.git_in(&tree, &["status", "--porcelain", "--ignored"]), "");
+    }
+}
+
+#[track_caller]
+fn check_background(point: &str) {
+    let mut scene = scene(&format!("{point}=kill"));
+    let _perhaps_cut_off = scene.lanes(&["create", "before"]);
+    dies(&scene);
+    scene.set("LANES_FAULTS", "");
+    check_all(&scene);
+}
+
+#[test]
+fn while_spares_are_made() {
+    for point in [
+        "spare.begin", "spare.added", "spare.aged", "spare.entered", "spare.copied", "spare.filled",
+        "stock.watched", "stock.job",
+    ] {
+        check_background(point);
+    }
+}
+
+#[test]
+fn while_a_tree_is_handed_out() {
+    for point in ["claim.token", "claim.branch", "claim.head", "claim.gitdir", "claim.moved", "stock.chosen"] {
+        let mut scene = scene("");
+        scene.create("before");
+        scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
+        scene.ok(&["daemon", "stop"]);
+        scene.set("LANES_FAULTS", format!("{point}=kill"));
+        let _cut_off = scene.lanes(&["create", "cut-off"]);
+        dies(&scene);
+        scene.set("LANES_FAULTS", "");
+        check_all(&scene);
+    }
+}
+
+#[test]
+fn while_spares_follow_the_base() {
+    for point in ["retarget.begun", "retarget.moved", "retarget.aged"] {
+        let mut scene = scene("");
+        scene.create("before");
+        scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
+        scene.ok(&["daemon", "stop"]);
+        scene.write("more.txt", "more\n");
+        scene.commit("more");
+        scene.set("LANES_FAULTS", format!("{point}=kill"));
+        let _perhaps_cut_off = scene.lanes(&["create", "during"]);
+        dies(&scene);
+        scene.set("LANES_FAULTS", "");
+        check_all(&scene);
+    }
+}
+
+#[test]
+fn while_spares_are_given_up() {
+    for point in ["unspare.tree", "unspare.entry"] {
+        let mut scene = scene("");
+        scene.create("before");
+        scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
+        scene.ok(&["daemon", "stop"]);
+        scene.write("lanes.toml", "[pool]\nsize = 0\n");
+        scene.set("LANES_FAULTS", format!("{point}=kill"));
+        let _perhaps_cut_off = scene.lanes(&["create", "during"]);
+        dies(&scene);
+        scene.set("LANES_FAULTS", "");
+        fs::remove_file(scene.repo().join("lanes.toml")).expect("removes");
+        check_all(&scene);
+    }
+}
+
+#[test]
+fn while_a_tree_is_prepared() {
+    let scene = scene("");
+    scene.write(".gitignore", "began\n");
+    scene.write("lanes.toml", "[pool]\nprepare = 'touch began; while test -e \"$LANES_HOME/hold\"; do sleep 0.05; done; rm began'\n");
+    scene.commit("with a command");
+    scene.ok(&["trust", "--yes"]);
+    fs::create_dir_all(scene.home()).expect("a home");
+    fs::write(scene.home().join("hold"), "").expect("holds it up");
+    scene.create("before");
+    let began = || {
+        let pool = fs::read_dir(scene.root().join(".pool")).into_iter().flatten().flatten();
+        pool.map(|tree| tree.path().join("began")).any(|file| file.exists())
+    };
+    until("it runs", began);
+    scene.kill_daemon();
+    // What it had started is ended by the next one, and its tree is no spare.
+    scene.ok(&["ls"]);
+    until("it has ended", || scene.inventory().processes.is_empty() || !began());
+    fs::remove_file(scene.home().join("hold")).expect("lets it go on");
+    check_all(&scene);
+}
