@@ -9,7 +9,7 @@ use super::model::{Backend, Config, Hook};
 use super::units;
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 36] = [
     "lanes.capacity",
     "lanes.branch_prefix",
     "worktree.root",
@@ -19,7 +19,6 @@ pub const KEYS: [&str; 37] = [
     "pool.max",
     "pool.prepare",
     "pool.prepare_files",
-    "pool.warm",
     "copy",
     "link",
     "hooks.post_create",
@@ -86,7 +85,6 @@ pub(super) fn set(config: &mut Config, key: &str, value: &Value) -> Option<Set> 
         "pool.max" => count(value, 0, 64, |n| config.pool.max = n as usize),
         "pool.prepare" => hook(value, |hook| config.pool.prepare = Some(hook)),
         "pool.prepare_files" => texts(value, |list| config.pool.prepare_files = list),
-        "pool.warm" => flag(value, |on| config.pool.warm = on),
         "copy" => texts(value, |list| config.copy = list),
         "link" => texts(value, |list| config.link = list),
         "hooks.post_create" => hook(value, |hook| config.hooks.post_create = Some(hook)),

@@ -137,14 +137,12 @@ pub struct Pool {
     pub prepare: Option<Hook>,
     /// Tracked files, by path or by name in any folder, that `prepare` goes by: it runs again when one changed.
     pub prepare_files: Vec<String>,
-    /// Ignored files stay in recycled trees.
-    pub warm: bool,
 }
 
 impl Default for Pool {
     fn default() -> Self {
         let prepare_files = LOCK_FILES.map(str::to_owned).to_vec();
-        Self { size: 2, max: 8, prepare: None, prepare_files, warm: false }
+        Self { size: 2, max: 8, prepare: None, prepare_files }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::lanes::workspace::Workspaces;
 use crate::lanes::{Live, Registry};
 use crate::store::{OwnerLock, Retention, Store};
 use crate::task::Launcher;
+use crate::worktree::{self, Repository};
 
 /// The owner of a home.
 pub(crate) struct Owner {
@@ -214,12 +215,29 @@ impl Owner {
             let mut known = Vec::new();
             if let Some(owner) = owner.upgrade() {
                 for workspace in owner.workspaces.all() {
+                    owner.undo_half_claimed(&workspace.repo).await;
                     let roots = owner.roots_of(&workspace).await.unwrap_or_default();
                     known.push((workspace, roots));
                 }
             }
             live.keep_stock(known, stop).await;
         });
+    }
+
+    /// Undoes claims that were cut off and that no record is of, after the store was lost: nobody was told of these
+    /// lanes. Those of which there is one are undone by recovery.
+    async fn undo_half_claimed(&self, repo: &Repository) {
+        let Ok(git) = self.workspaces.git().await else { return };
+        let looked_at = repo.clone();
+        let found = tokio::task::spawn_blocking(move || worktree::half_claimed(&looked_at)).await;
+        for order in found.unwrap_or_default() {
+            if order.home.as_path() != self.home.path() || self.registry.get(order.lane_id).is_some() {
+                continue;
+            }
+            if let Err(error) = worktree::undo(git, repo, &order).await {
+                tracing::warn!(%error, lane = %order.lane_id, "a claim that was cut off is not undone");
+            }
+        }
     }
 
     fn asked_now(&self) {

@@ -6,20 +6,18 @@ use std::time::Duration;
 use super::claim::check_spare;
 use super::entry;
 use super::error::WorktreeError;
-use super::extras::{EXTRAS_FILE, Listing};
 use super::git::{Git, Mode, Place};
 use super::lock::WorkspaceLock;
 use super::model::Repository;
 use super::pace::Pace;
 use super::pool::check_files;
+use super::prepared::verify_spare;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::set_aside::set_aside;
 use super::spare::{self, Kept, Spare, write_spare};
 use super::spare_remove::discard;
 use super::template::PLAIN_INDEX;
-use super::trash::is_there;
 use super::trash_retire::commit_of;
-use super::verify::verify;
 use crate::{clock, fault};
 
 /// Time stamps of files lag behind the clock by up to one of the kernel's ticks.
@@ -103,7 +101,7 @@ async fn begin(repo: &Repository, kept: &Kept) -> Result<(), WorktreeError> {
     let (repo_, kept_) = (repo.clone(), kept.clone());
     let check = move || {
         check_spare(&repo_, &kept_, kept_.spare.kind)?;
-        check_whole(&kept_.admin(&repo_), kept_.tree(), repo_.oid_len)
+        check_files(verify_spare(&repo_, &kept_, &Pace::full())?, kept_.tree())
     };
     blocking(check).await?;
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "retarget of a spare").await?;
@@ -132,32 +130,17 @@ async fn bring(git: &Git, repo: &Repository, kept: &Kept, to: &str) -> Result<Ke
     refresh(git, &admin, &tree, &kept.name).await?;
     fault::at("retarget.aged")?;
     let spare = Spare { base: to.to_owned(), ..kept.spare.clone() };
-    let (name, oid_len) = (kept.name.clone(), repo.oid_len);
+    let (repo, kept) = (repo.clone(), kept.clone());
     blocking(move || {
-        check_whole(&admin, &tree, oid_len)?;
+        check_files(verify_spare(&repo, &kept, &Pace::full())?, &tree)?;
         restart_log(&admin, &spare.base)?;
-        spare::finish(&admin, &name, spare)
+        spare::finish(&admin, &kept.name, spare)
     })
     .await
 }
 
-/// Compares every file with the index, and what a preparation left with its list.
-fn check_whole(admin: &Path, tree: &Path, oid_len: usize) -> Result<(), WorktreeError> {
-    let extras = read_extras(admin)?;
-    check_files(verify(tree, &admin.join("index"), oid_len, extras.as_ref(), &Pace::full())?, tree)
-}
-
-/// What a preparation put into a tree besides what its index knows.
-fn read_extras(admin: &Path) -> Result<Option<Listing>, WorktreeError> {
-    let path = admin.join(EXTRAS_FILE);
-    match is_there(&path)? {
-        true => Listing::read(&path).map(Some).map_err(|error| WorktreeError::file("read", path, error)),
-        false => Ok(None),
-    }
-}
-
 /// Makes the entry say what it says of a tree that was made at this commit.
-pub(super) fn restart_log(admin: &Path, base: &str) -> Result<(), WorktreeError> {
+fn restart_log(admin: &Path, base: &str) -> Result<(), WorktreeError> {
     if let Some(log) = entry::first_log(admin, base, false) {
         entry::exchange(admin, "logs/HEAD", &log)?;
     }

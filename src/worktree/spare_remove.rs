@@ -140,8 +140,23 @@ pub async fn sweep_spares(
         std::str::from_utf8(mark).is_ok_and(|name| is_named_by(&own, name) && !making.contains(name))
     })
     .await;
-    let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "sweep of spares").await?;
     let (repo, root, home, keep) = (repo.clone(), root.to_path_buf(), home.to_path_buf(), keep.clone());
+    let nothing = {
+        let (repo, root, home, keep) = (repo.clone(), root.clone(), home.clone(), keep.clone());
+        let look = move || {
+            let nothing = rubbish(&repo, &root, &home, &keep).is_empty()
+                && half_gone(&repo, &root, &home, &keep).is_empty();
+            if nothing {
+                layout::release(&repo, &root);
+            }
+            nothing
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    };
+    if nothing {
+        return Ok(Swept::default());
+    }
+    let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "sweep of spares").await?;
     let work = tokio::task::spawn_blocking(move || {
         let mut swept = Swept::default();
         let mut gone = Vec::new();

@@ -78,7 +78,7 @@ fn what_no_archive_holds_is_kept_whole() {
             "extended attributes",
         ),
     ];
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     for (at, (spoil, reason)) in cases.into_iter().enumerate() {
         if reason.starts_with("neither") && at == 2 && !is_root() {
             eprintln!("skipped: only root can make device nodes");
@@ -130,7 +130,7 @@ fn reads_at_the_end(tree: &Path, depth: usize, name: &str) {
 #[test]
 fn paths_beyond_any_limit_come_back_and_are_freed() {
     for (depth, name, state) in [(60, "d".repeat(200), "archived"), (1500, "d".to_owned(), "whole")] {
-        let scene = Scene::new();
+        let scene = Scene::new().without_spares();
         let lane = scene.create("a");
         nest(&lane.path, depth, &name);
         scene.ok(&["cleanup", "a"]);
@@ -152,7 +152,7 @@ const MANY: usize = 20_000;
 #[test]
 fn many_new_files_hold_nobody_up() {
     let many = std::env::var("LANES_TEST_FILES").ok().and_then(|text| text.parse().ok()).unwrap_or(MANY);
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     for folder in 0..many / 1000 {
         let folder = lane.path.join(format!("folder {folder}"));
@@ -184,12 +184,12 @@ fn many_new_files_hold_nobody_up() {
 
 #[test]
 fn on_a_full_disk_a_lane_is_closed_and_comes_back() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     std::fs::create_dir(scene.root()).expect("a folder");
     std::fs::set_permissions(scene.root(), PermissionsExt::from_mode(0o700)).expect("permissions");
     let args = ["-t", "tmpfs", "-o", "size=6m,mode=0700", "lanes"].map(OsStr::new);
     let Some(_small) = Mounted::new(&args, &scene.root()) else { return };
-    write(&scene.path().join("user/.config/lanes/config.toml"), "[disk]\nmin_free = 0\nmin_inodes = 0\n");
+    scene.configure("[disk]\nmin_free = 0\nmin_inodes = 0\n");
     let lane = scene.create("a");
     let mut fill = File::create(lane.path.join("fill")).expect("a file");
     let mut noise = 1_u64;

@@ -145,7 +145,7 @@ fn what_a_shell_in_the_tree_writes_afterwards_is_kept() {
 #[test]
 fn a_bind_mount_is_kept_and_told_and_nothing_in_it_is_touched() {
     for folder in [true, false] {
-        let scene = Scene::new();
+        let scene = Scene::new().without_spares();
         let lane = lane(&scene);
         let outside = scene.path().join("outside");
         write(&outside.join("precious"), "mine\n");
@@ -185,7 +185,7 @@ fn as_nobody() -> Option<Scene> {
         eprintln!("skipped: only root can run programs as another user");
         return None;
     }
-    let mut scene = Scene::new();
+    let mut scene = Scene::new().without_spares();
     scene.become_user(65_534);
     Some(scene)
 }

@@ -24,6 +24,8 @@ fn lived_in() -> Scene {
     scene.git_in(&gone.path, &["add", "more"]);
     scene.ok(&["cleanup", "gone"]);
     let _saved = scene.saved(&gone.id);
+    // Nothing is made any more in the background.
+    scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
     scene
 }
 

@@ -17,7 +17,7 @@ struct Moved {
 
 /// A lane with uncommitted work and a task, one in the trash; then the repository goes elsewhere.
 fn moved(daemon_runs: bool) -> Moved {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create_with(&["create", "a", "--", "sleep", "300"]);
     std::fs::write(lane.path.join("work"), "mine\n").expect("writes");
     let gone = scene.create("gone");
@@ -114,7 +114,7 @@ fn a_moved_repository_has_its_lanes_back_when_no_daemon_runs() {
 
 #[test]
 fn a_copy_of_a_repository_is_another_one() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     let copy = scene.path().join("work/copy");
     let copied =
@@ -132,7 +132,7 @@ fn a_copy_of_a_repository_is_another_one() {
 
 #[test]
 fn what_is_away_with_its_repository_is_not_given_up() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     std::fs::write(lane.path.join("work"), "mine\n").expect("writes");
     scene.ok(&["daemon", "stop"]);

@@ -29,7 +29,7 @@ fn told_and_mended(scene: &Scene, id: &str, status: &str) -> String {
 
 #[test]
 fn bare_and_worktree_in_the_shared_configuration_are_unset() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     scene.git(&["config", "core.bare", "true"]);
     assert_ne!(scene.try_git(&scene.repo(), &["status"]).code, Some(0), "the harm is there");
@@ -45,7 +45,7 @@ fn bare_and_worktree_in_the_shared_configuration_are_unset() {
 
 #[test]
 fn a_repository_that_is_meant_to_be_bare_is_left_so() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let bare = scene.path().join("work/hub/.git");
     std::fs::create_dir_all(bare.parent().expect("a folder")).expect("made");
     scene.git(&["clone", "-q", "--bare", ".", bare.to_str().expect("text")]);
@@ -57,7 +57,7 @@ fn a_repository_that_is_meant_to_be_bare_is_left_so() {
 
 #[test]
 fn hooks_elsewhere_are_told_and_left() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.git(&["config", "core.hooksPath", "/gone/hooks"]);
     scene.git(&["config", "gc.pruneExpire", "now"]);
     let said = doctor(&scene, &["--fix"]);
@@ -71,7 +71,7 @@ fn hooks_elsewhere_are_told_and_left() {
 
 #[test]
 fn a_branch_in_the_way_is_told() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.git(&["branch", "lanes"]);
     let said = doctor(&scene, &[]);
     assert_eq!(said.code, 1);
@@ -82,7 +82,7 @@ fn a_branch_in_the_way_is_told() {
 
 #[test]
 fn a_lock_that_was_left_is_told_once_it_is_old_and_nobody_holds_it() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     let admin = scene.git_in(&lane.path, &["rev-parse", "--absolute-git-dir"]);
     let lock = Path::new(&admin).join("index.lock");
@@ -115,7 +115,7 @@ fn a_lock_that_was_left_is_told_once_it_is_old_and_nobody_holds_it() {
 
 #[test]
 fn entries_of_other_tools_are_told_and_left() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.create("a");
     let theirs = scene.path().join("work/theirs");
     let held = scene.path().join("work/held");
@@ -144,7 +144,7 @@ fn entries_of_other_tools_are_told_and_left() {
 
 #[test]
 fn a_git_file_that_leads_elsewhere_is_told() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     let file = lane.path.join(".git");
     let before = std::fs::read(&file).expect("reads");
@@ -158,7 +158,7 @@ fn a_git_file_that_leads_elsewhere_is_told() {
 
 #[test]
 fn a_root_that_others_write_to_is_told() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.create("a");
     let set =
         |mode| std::fs::set_permissions(scene.root(), std::fs::Permissions::from_mode(mode)).expect("set");
@@ -170,7 +170,7 @@ fn a_root_that_others_write_to_is_told() {
 
 #[test]
 fn a_tree_that_was_moved_or_is_gone_is_told() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let (moved, gone) = (scene.create("moved"), scene.create("gone"));
     scene.ok(&["daemon", "stop"]);
     let to = scene.root().join("elsewhere");
@@ -188,7 +188,7 @@ fn a_tree_that_was_moved_or_is_gone_is_told() {
 
 /// A lane in the trash that holds a commit and a staged file of its own.
 fn with_trash() -> (Scene, String) {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("gone");
     scene.git_in(&lane.path, &["checkout", "-q", "--detach"]);
     scene.git_in(&lane.path, &["commit", "-q", "--allow-empty", "-m", "detached"]);

@@ -4,7 +4,7 @@ use crate::support::doctor::{doctor, picture, same};
 use crate::support::e2e::Scene;
 
 fn stopped() -> Scene {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.create("a");
     scene.ok(&["daemon", "stop"]);
     scene
@@ -65,7 +65,7 @@ fn a_newer_store_is_told() {
 
 #[test]
 fn a_store_that_is_gone_but_for_its_log_is_told() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.create("a");
     let _gone = scene.kill_daemon();
     for file in ["lanes.db", "daemon.sock"] {
@@ -77,7 +77,7 @@ fn a_store_that_is_gone_but_for_its_log_is_told() {
 
 #[test]
 fn a_log_without_its_index_is_not_read_by_making_one() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     scene.create("a");
     let _gone = scene.kill_daemon();
     std::fs::remove_file(scene.home().join("lanes.db-shm")).expect("removed");
@@ -93,7 +93,7 @@ fn a_log_without_its_index_is_not_read_by_making_one() {
 
 #[test]
 fn a_running_daemon_is_not_disturbed() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     for round in 0..20 {
         let making = scene.start(&["create", &format!("n{round}")]);
         let said = doctor(&scene, &[]);

@@ -106,7 +106,7 @@ fn no_lane_is_made_where_the_trees_have_no_room_and_nothing_of_it_stays() {
 
 #[test]
 fn no_lane_is_made_where_the_repository_has_no_room_and_nothing_of_it_stays() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let Some(_repository) = small(&scene.repo(), "size=4m,nr_inodes=400") else { return };
     scene.git(&["init", "-q"]);
     scene.write("a.txt", "one\n");

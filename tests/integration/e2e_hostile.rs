@@ -122,7 +122,7 @@ const PROGRAMS: &str = "core.fsmonitor core.pager core.editor core.sshCommand co
 
 #[test]
 fn nothing_that_a_repository_would_run_is_run_when_it_is_looked_at() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let lane = scene.create("a");
     let marks = scene.path().join("marks");
     std::fs::create_dir(&marks).expect("a folder");

@@ -67,7 +67,6 @@ mod killed_git;
 mod orphans_cut_off;
 mod orphans_found;
 mod orphans_healthy;
-mod spare_recycle;
 mod spare_sweep;
 mod stock_crash;
 mod stock_pool;

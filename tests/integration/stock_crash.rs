@@ -54,8 +54,12 @@ fn check_all(scene: &Scene) {
         .filter(|name| name.starts_with("lanes-spare") || name.starts_with(".lanes"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
-    let lanes: BTreeSet<String> =
-        scene.json(&["ls"])["lanes"].as_array().expect("a list").iter().map(|lane| lane["name"].to_string()).collect();
+    let lanes: BTreeSet<String> = scene.json(&["ls"])["lanes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|lane| lane["name"].to_string())
+        .collect();
     let inventory = scene.inventory();
     assert_eq!(inventory.trees.len(), lanes.len(), "{inventory:#?}");
     assert_eq!(inventory.admin.len(), lanes.len(), "{inventory:#?}");
@@ -78,8 +82,14 @@ fn check_background(point: &str) {
 #[test]
 fn while_spares_are_made() {
     for point in [
-        "spare.begin", "spare.added", "spare.aged", "spare.entered", "spare.copied", "spare.filled",
-        "stock.watched", "stock.job",
+        "spare.begin",
+        "spare.added",
+        "spare.aged",
+        "spare.entered",
+        "spare.copied",
+        "spare.filled",
+        "stock.watched",
+        "stock.job",
     ] {
         check_background(point);
     }
@@ -87,7 +97,8 @@ fn while_spares_are_made() {
 
 #[test]
 fn while_a_tree_is_handed_out() {
-    for point in ["claim.token", "claim.branch", "claim.head", "claim.gitdir", "claim.moved", "stock.chosen"] {
+    for point in ["claim.token", "claim.branch", "claim.head", "claim.gitdir", "claim.moved", "stock.chosen"]
+    {
         let mut scene = scene("");
         scene.create("before");
         scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
@@ -132,6 +143,33 @@ fn while_spares_are_given_up() {
         fs::remove_file(scene.repo().join("lanes.toml")).expect("removes");
         check_all(&scene);
     }
+}
+
+#[test]
+fn while_a_tree_that_somebody_worked_in_is_put_aside() {
+    let mut scene = scene("");
+    scene.create("before");
+    scene.stocked(2, &scene.git(&["rev-parse", "HEAD"]));
+    scene.ok(&["daemon", "stop"]);
+    let spare = scene.spares("pooled").remove(0);
+    let tree = std::path::PathBuf::from(spare["path"].as_str().expect("a path"));
+    fs::write(tree.join("a.txt"), "mine\n").expect("writes");
+    fs::write(tree.join("new.txt"), "mine, too\n").expect("writes");
+    scene.set("LANES_FAULTS", "aside.held=kill");
+    let _starts_it = scene.lanes(&["ls"]);
+    dies(&scene);
+    scene.set("LANES_FAULTS", "");
+    // It carries an order by now, so that it is taken up like each tree of which there is no record.
+    let listed = scene.json(&["ls"]);
+    let lanes = listed["lanes"].as_array().expect("a list");
+    let found = lanes.iter().find(|lane| lane["name"].to_string().contains("pooled-")).expect("it is a lane");
+    let path = std::path::PathBuf::from(found["worktree"].as_str().expect("a path"));
+    assert_eq!(fs::read_to_string(path.join("a.txt")).expect("reads"), "mine\n");
+    assert_eq!(fs::read_to_string(path.join("new.txt")).expect("reads"), "mine, too\n");
+    assert!(scene.spares("pooled").iter().all(|other| other["name"] != spare["name"]));
+    let made = scene.create("after");
+    assert_eq!(scene.git_in(&made.path, &["status", "--porcelain", "--ignored"]), "");
+    assert_eq!(fs::read_to_string(made.path.join("a.txt")).expect("reads"), "one\ntwo\nthree\n");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn everything_that_collects_prunes_and_packs_in_a_loop_beside_twenty_lanes() {
         scene.ok(&["cleanup", &name]);
     }
     scene.ok(&["trash", "empty", "--yes"]);
-    assert!(!scene.root().exists());
+    assert!(scene.has_only_spares());
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub struct Scene {
     real: PathBuf,
     more: Vec<(OsString, OsString)>,
     user: Option<u32>,
+    spares: bool,
 }
 
 /// How a program ended and what it said.
@@ -90,11 +91,19 @@ impl Scene {
         let config = "[user]\n\tname = T\n\temail = t@example.com\n[init]\n\tdefaultBranch = main\n\
                       [protocol \"file\"]\n\tallow = always\n[gc]\n\tauto = 0\n";
         std::fs::write(real.join("user/.gitconfig"), config).expect("a configuration");
-        let scene = Self { dir, real, more: Vec::new(), user: None };
+        let scene = Self { dir, real, more: Vec::new(), user: None, spares: true };
         let mut args = vec!["init", "-q"];
         args.extend(init);
         scene.git(&args);
         scene
+    }
+
+    /// No spares are made, whatever else is configured: for scenes that compare all there is, or run out of room.
+    /// To be called before anything is configured.
+    pub fn without_spares(mut self) -> Self {
+        self.spares = false;
+        self.configure("");
+        self
     }
 
     /// Sets a variable for everything that is started from now on.
@@ -244,7 +253,8 @@ impl Scene {
 
     /// The user's own configuration from now on; a daemon that runs has read another.
     pub fn configure(&self, text: &str) {
-        write(&self.real.join("user/.config/lanes/config.toml"), text);
+        let off = if self.spares { "" } else { "pool.size = 0\n" };
+        write(&self.real.join("user/.config/lanes/config.toml"), &format!("{off}{text}"));
     }
 
     /// As many crashes as a test wants are no reason for safe mode.
@@ -392,6 +402,13 @@ impl Scene {
     pub fn stocked(&self, count: usize, base: &str) {
         let at = |kind: &str| self.spares(kind).iter().filter(|spare| spare["base"] == base).count();
         until("the pool is full", || at("pooled") >= count && at("template") > 0);
+    }
+
+    /// True when nothing is left in the root of trees but spares.
+    pub fn has_only_spares(&self) -> bool {
+        names(&self.root())
+            .iter()
+            .all(|name| [".workspace", ".reserve", ".pool", ".template"].contains(&name.as_str()))
     }
 
     /// Waits until nothing of any lane is left but trash and branches.

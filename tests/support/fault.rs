@@ -72,9 +72,9 @@ const CODES: [&str; 9] = [
 
 impl Ground {
     pub fn new() -> Self {
-        let scene = Scene::new();
+        let scene = Scene::new().without_spares();
         // What the background does is the business of the tests of the stock.
-        scene.configure("[daemon]\ncrash_limit = 0\n[pool]\nsize = 0\n");
+        scene.may_crash();
         scene.write(".gitignore", ".env\nbuilt/\n");
         scene.write(".worktreeinclude", ".env\n");
         scene.write("many/one", "1\n");

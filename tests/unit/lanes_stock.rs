@@ -6,7 +6,7 @@ use std::time::Duration;
 use lanes::config::Backend;
 use lanes::lanes::stock::plan::{
     ABANDONED, Asked, Job, MAX_TEMPLATES, Room, Rules, Shelved, State, TEMPLATE_KEPT, View, Wanted, Way, Why,
-    next, takes_back, way,
+    next, way,
 };
 use lanes::worktree::SpareKind;
 use proptest::prelude::*;
@@ -280,15 +280,6 @@ fn what_failed_to_prepare_is_not_tried_again_until_something_changed() {
     check_next("other lock files", &stock, &Job::Refill("t".to_owned()));
 }
 
-#[test]
-fn a_tree_is_taken_back_when_there_is_a_place_for_it() {
-    assert!(takes_back(&wanted("b"), &view(vec![pooled("p", "a")])));
-    assert!(!takes_back(&wanted("a"), &view(vec![pooled("p", "a"), pooled("q", "a")])));
-    assert!(!takes_back(&wanted("a"), &View { room: Room::Scarce, ..view(vec![]) }));
-    let other = Wanted { print: "other".to_owned(), ..wanted("a") };
-    assert!(!takes_back(&other, &view(vec![])));
-}
-
 /// A workspace in which everything may happen; jobs end at once, or stay under way.
 #[derive(Debug, Default)]
 struct World {
@@ -301,7 +292,10 @@ struct World {
 
 #[derive(Clone, Debug)]
 enum Happening {
-    Request { base: u8, print: u8 },
+    Request {
+        base: u8,
+        print: u8,
+    },
     /// Somebody works in a tree; the watch tells.
     Edit(usize),
     /// The daemon is killed and starts again.

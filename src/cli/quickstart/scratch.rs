@@ -9,6 +9,8 @@ use crate::worktree::{self, Git, GitConfig, Mode, Place};
 
 /// How many lanes are made.
 pub const LANES: usize = 5;
+/// Its configuration: spares would be left for lanes that nobody makes any more.
+const CONFIG: &str = "config.toml";
 const NAMES: [&str; LANES] = ["red", "green", "blue", "amber", "violet"];
 
 /// The scratch folder. It is ours alone: random name, 0700.
@@ -32,6 +34,7 @@ impl Scratch {
         std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
         let folder = std::fs::canonicalize(&folder).map_err(failed)?;
         std::fs::DirBuilder::new().mode(0o700).create(folder.join("home")).map_err(failed)?;
+        std::fs::write(folder.join(CONFIG), "pool.size = 0\n").map_err(failed)?;
         let repo = real.map_or_else(|| folder.join("demo"), |path| at.cwd.join(path));
         let mut scratch = Self { folder, repo, mark, real: real.is_some(), git, place: Place::nowhere() };
         let filled = if scratch.real { scratch.check().await } else { scratch.fill().await };
@@ -75,9 +78,14 @@ impl Scratch {
         Ok(())
     }
 
-    /// Where the commands of the tour work: this repository and this home, nothing of the user.
+    /// Where the commands of the tour work: this repository, this home and its configuration, nothing of the user.
     pub fn environment(&self, at: &Environment) -> Environment {
-        Environment { home: self.home(), cwd: self.repo.clone(), user_file: None, ..at.clone() }
+        Environment {
+            home: self.home(),
+            cwd: self.repo.clone(),
+            user_file: Some(self.folder.join(CONFIG)),
+            ..at.clone()
+        }
     }
 
     /// The folder.

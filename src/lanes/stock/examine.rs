@@ -22,9 +22,8 @@ impl Stock {
     /// Looks at a spare at this pace, and settles what may be done with it then. True when it may be used now.
     /// Nobody else gets it meanwhile; dropped, it stays what it was for the next start.
     pub(super) async fn examine(&self, id: WorkspaceId, name: &str, pace: Pace) -> bool {
-        let begun = self.with(id, |bench| {
-            Some((bench.shelf.begin(name, State::Looking)?, bench.repo.clone()))
-        });
+        let begun =
+            self.with(id, |bench| Some((bench.shelf.begin(name, State::Looking)?, bench.repo.clone())));
         let Some((kept, repo)) = begun.flatten() else { return false };
         let (tree, admin) = (kept.tree().to_path_buf(), kept.admin(&repo));
         // From before the look: what happens meanwhile is seen by one of the two.
@@ -85,7 +84,9 @@ impl Stock {
         let (repo_, kept_) = (repo.clone(), kept.clone());
         let is_there = move || {
             let spares = worktree::spares(&repo_, kept_.spare.home.as_path());
-            spares.into_iter().any(|found| (found.dev, found.ino) == (kept_.dev, kept_.ino) && found.spare == kept_.spare)
+            spares
+                .into_iter()
+                .any(|found| (found.dev, found.ino) == (kept_.dev, kept_.ino) && found.spare == kept_.spare)
         };
         if !tokio::task::spawn_blocking(is_there).await.unwrap_or(false) {
             return Ok(Found::Gone);
@@ -95,17 +96,11 @@ impl Stock {
             return Ok(Found::Touched);
         }
         let began = Instant::now();
-        let as_made = match &kept.spare.prepared {
-            // What has run in it has left files that git ignores: what they are is its business.
-            Some(_ran) => is_clean(git, repo, kept).await?,
-            None => {
-                let (tree, index) = (kept.tree().to_path_buf(), kept.admin(repo).join("index"));
-                let oid_len = repo.oid_len;
-                let look = move || worktree::verify(&tree, &index, oid_len, None, &pace);
-                let wrong = tokio::task::spawn_blocking(look).await;
-                wrong.map_err(|_stopped| WorktreeError::Stopped { attempt: "looking at a spare" })??.is_empty()
-            }
-        };
+        let (repo_, kept_) = (repo.clone(), kept.clone());
+        let look = move || worktree::verify_spare(&repo_, &kept_, &pace);
+        let wrong = tokio::task::spawn_blocking(look).await;
+        let as_made =
+            wrong.map_err(|_stopped| WorktreeError::Stopped { attempt: "looking at a spare" })??.is_empty();
         tracing::debug!(spare = %kept.name, as_made, ms = began.elapsed().as_millis(), "looked at a spare");
         Ok(if as_made { Found::AsMade } else { Found::Touched })
     }

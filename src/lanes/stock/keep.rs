@@ -28,6 +28,9 @@ use crate::worktree::{
 /// An index of some 20,000 files, which git takes more than a second to check out.
 const LARGE_INDEX_BYTES: u64 = 3 << 20;
 
+/// On a disk with less no spare is made: what is left belongs to those who work.
+const SPARE_BYTES: u64 = 256 << 20;
+
 /// The stock of a workspace, and where it is.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -40,6 +43,8 @@ pub(super) struct Bench {
     pub(super) swept: bool,
     /// The last lane was asked for at the commit that the main checkout was at.
     pub(super) follows: bool,
+    /// Where the main checkout was, and what its files looked like that say so.
+    pub(super) head: Option<(Vec<u8>, String)>,
     /// The fingerprint of `pool.prepare` at a base, as it was last read.
     pub(super) prints: Option<(String, String, String)>,
 }
@@ -71,7 +76,7 @@ pub struct Stock {
 impl Bench {
     pub(super) fn new(repo: Repository, root: PathBuf, floors: Floors) -> Self {
         let shelf = Shelf::new(Instant::now());
-        Self { shelf, repo, root, floors, swept: false, follows: false, prints: None }
+        Self { shelf, repo, root, floors, swept: false, follows: false, head: None, prints: None }
     }
 }
 
@@ -159,9 +164,14 @@ impl Stock {
         }
     }
 
-    /// The machine and the disk of a workspace.
-    pub(super) fn outside(&self, root: &Path, floors: Floors, has_spares: bool) -> Outside {
-        Outside { room: room(root, floors, has_spares), pressure: false, safe_mode: !self.is_open() }
+    /// The machine and the disks of a workspace.
+    pub(super) fn outside(&self, bench: &Bench) -> Outside {
+        let has_spares = !bench.shelf.names().is_empty();
+        let mut room = room(&bench.root, bench.floors, has_spares);
+        if room == Room::Plenty && !is_roomy(&bench.repo.common_dir) {
+            room = Room::Scarce;
+        }
+        Outside { room, pressure: false, safe_mode: !self.is_open() }
     }
 
     /// What holds for spares of a base.
@@ -185,8 +195,7 @@ impl Stock {
                     None => {
                         let args = ["ls-tree", "-r", "-z", "--end-of-options", base];
                         let listed = git.ask(Mode::Look, &Place::repository(repo), args).await?;
-                        let print =
-                            prepare::fingerprint(hook, &config.pool.prepare_files, &listed.stdout);
+                        let print = prepare::fingerprint(hook, &config.pool.prepare_files, &listed.stdout);
                         self.with(id, |bench| {
                             bench.prints = Some((base.to_owned(), words, print.clone()));
                         });
@@ -221,7 +230,13 @@ impl Stock {
     }
 
     /// What a spare of a workspace is to be.
-    pub(super) fn want(&self, id: WorkspaceId, root: &Path, kind: worktree::SpareKind, wanted: &Wanted) -> Want {
+    pub(super) fn want(
+        &self,
+        id: WorkspaceId,
+        root: &Path,
+        kind: worktree::SpareKind,
+        wanted: &Wanted,
+    ) -> Want {
         let (boot, pid) = (crate::task::boot_id(), std::process::id());
         Want {
             kind,
@@ -245,6 +260,11 @@ impl Stock {
     }
 }
 
+/// True when a disk has room for what nobody has asked for, whatever has to stay free otherwise.
+fn is_roomy(place: &Path) -> bool {
+    worktree::room(place).is_ok_and(|free| free.bytes >= SPARE_BYTES)
+}
+
 /// What the disk of a root has room for. One that cannot be asked has none.
 fn room(root: &Path, floors: Floors, has_spares: bool) -> Room {
     // A root that is made with the first lane lies on the disk of what is above it.
@@ -253,6 +273,7 @@ fn room(root: &Path, floors: Floors, has_spares: bool) -> Room {
     let spares = Usage { bytes: 0, inodes: u64::from(has_spares) };
     let facts = DiskFacts { free, floors, spares, ..DiskFacts::default() };
     match worktree::judge(&facts) {
+        Verdict::Fine if free.bytes < SPARE_BYTES => Room::Scarce,
         Verdict::Fine => Room::Plenty,
         Verdict::NoRefills(_short) => Room::Scarce,
         Verdict::GiveUpSpares(Short::Budget) => Room::OverBudget,

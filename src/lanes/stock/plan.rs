@@ -357,9 +357,9 @@ fn template<'a>(asked: &Asked, view: &'a View) -> Option<&'a Shelved> {
 
 /// True when a template of the base is on its way: waiting for it is worth while.
 pub(super) fn is_coming(wanted: &Wanted, view: &View) -> bool {
-    view.spares.iter().any(|spare| {
-        spare.kind == SpareKind::Template && spare.state == State::Busy && spare.is == *wanted
-    })
+    view.spares
+        .iter()
+        .any(|spare| spare.kind == SpareKind::Template && spare.state == State::Busy && spare.is == *wanted)
 }
 
 /// True when a template of the base may be begun for somebody who waits.
@@ -454,6 +454,8 @@ fn unwanted(spare: &Shelved, view: &View) -> Option<Why> {
     match () {
         // Pooled trees first: from a template, they are made again.
         () if is_too_much(view) && (is_pooled || kept == 0) => Some(Why::Disk),
+        // Nobody knows yet what they are for.
+        () if view.wanted.is_none() => None,
         () if is_pooled && target == 0 => Some(Why::Off),
         () if !is_pooled && !view.rules.keeps_templates() => Some(Why::Off),
         () if view.unused >= ABANDONED && view.under_way == 0 => Some(Why::Idle),
@@ -537,9 +539,8 @@ fn supply(wanted: &Wanted, view: &View) -> Option<Job> {
     let pooled = || view.spares.iter().filter(|spare| spare.kind == SpareKind::Pooled);
     let failed = view.prepare_failed.is_some() && view.prepare_failed == view.rules.prepare;
     if view.rules.prepare.is_some() && !failed {
-        let bare = pooled().find(|spare| {
-            spare.is_free() && spare.is == *wanted && spare.prepared != view.rules.prepare
-        });
+        let bare = pooled()
+            .find(|spare| spare.is_free() && spare.is == *wanted && spare.prepared != view.rules.prepare);
         if let Some(spare) = bare {
             return Some(Job::Prepare(spare.name.clone()));
         }
@@ -553,14 +554,4 @@ fn supply(wanted: &Wanted, view: &View) -> Option<Job> {
             && matches!(spare.state, State::Verified | State::Unwatched)
     })?;
     Some(Job::Refill(from.name.clone()))
-}
-
-/// True when a tree that its lane does not need any more has a place in the pool.
-pub fn takes_back(is: &Wanted, view: &View) -> bool {
-    let pooled = view.spares.iter().filter(|spare| spare.kind == SpareKind::Pooled).count();
-    !view.safe_mode
-        && view.room == Room::Plenty
-        && view.rules.prepare.is_none()
-        && view.wanted.as_ref().is_some_and(|wanted| wanted.print == is.print)
-        && pooled < view.rules.target(view.recent)
 }

@@ -11,9 +11,7 @@ use crate::config::{Backend, Config};
 use crate::failure::{Code, Failure};
 use crate::fault;
 use crate::ids::WorkspaceId;
-use crate::worktree::{
-    self, Direct, Floors, Kept, Order, Pace, Repository, Settings, SpareKind, Tree, Way,
-};
+use crate::worktree::{self, Direct, Floors, Kept, Order, Pace, Repository, Settings, SpareKind, Tree, Way};
 
 /// So long a lane waits for a template that others wait for, too; then git makes its tree.
 const WAIT: Duration = Duration::from_secs(60);
@@ -142,8 +140,7 @@ impl Stock {
         };
         // A tree that is there needs no room.
         let floors = if claimed.is_some() { Floors::default() } else { floors };
-        let made =
-            worktree::provision(git, repo, order, floors, way, settings, &Direct, &|_step| {}).await;
+        let made = worktree::provision(git, repo, order, floors, way, settings, &Direct, &|_step| {}).await;
         drop(used);
         let id = order.workspace_id;
         if let Some(name) = claimed {
@@ -248,7 +245,7 @@ impl Request {
         let mut benches = self.stock.benches();
         self.stock.take_in(&mut benches);
         let Some(bench) = benches.get_mut(&self.id) else { return Next::Make(Way::Git, None, None) };
-        let outside = self.stock.outside(&bench.root, bench.floors, !bench.shelf.names().is_empty());
+        let outside = self.stock.outside(bench);
         let view = bench.shelf.view(&outside, now);
         (asked.by_git, asked.template_failed) = bench.shelf.said_of(&self.wanted, now);
         match plan::way(asked, &view) {
@@ -256,9 +253,9 @@ impl Request {
             | plan::Way::RetargetThenClaim { name, verify: true }
             | plan::Way::Copy { name, verify: true }
             | plan::Way::Overlay { name, verify: true } => Next::Look(name),
-            plan::Way::Pool { name, verify: false } => self.taken(&mut bench.shelf, &name, |kept| {
-                Next::Make(Way::Pool(kept), None, None)
-            }),
+            plan::Way::Pool { name, verify: false } => {
+                self.taken(&mut bench.shelf, &name, |kept| Next::Make(Way::Pool(kept), None, None))
+            }
             plan::Way::RetargetThenClaim { name, verify: false } => {
                 self.taken(&mut bench.shelf, &name, Next::Retarget)
             }

@@ -1,7 +1,11 @@
 //! The background of a stock: one job after the other, at a pace that nobody notices.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +21,7 @@ use crate::config::Hook;
 use crate::fault;
 use crate::ids::WorkspaceId;
 use crate::lanes::workspace::Workspace;
-use crate::worktree::{self, Floors, Kept, Pace, Repository, Spare, SpareKind, TrashEntry};
+use crate::worktree::{self, Floors, Git, Kept, Pace, Repository, Spare, SpareKind, TrashEntry};
 
 /// How often it is looked where the main checkout is, and whether there is room again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +47,20 @@ pub trait Hands: Send + Sync {
 
     /// Has what was put into the trash saved.
     fn save(&self, entry: TrashEntry);
+}
+
+/// What the files look like that say where HEAD is: its own, that of its branch, the packed ones.
+fn head_looks(common_dir: &Path) -> Vec<u8> {
+    let mut looks = fs::read(common_dir.join("HEAD")).unwrap_or_default();
+    let branch = looks.strip_prefix(b"ref: ").map(<[u8]>::trim_ascii_end);
+    let branch = branch.map(|name| common_dir.join(OsStr::from_bytes(name)));
+    looks.extend(branch.and_then(|path| fs::read(path).ok()).unwrap_or_default());
+    if let Ok(packed) = fs::symlink_metadata(common_dir.join("packed-refs")) {
+        for number in [packed.ino().cast_signed(), packed.mtime(), packed.mtime_nsec()] {
+            looks.extend(number.to_le_bytes());
+        }
+    }
+    looks
 }
 
 /// Does something until told to stop.
@@ -104,6 +122,16 @@ impl Stock {
             bench.or_insert_with(|| Bench::new(workspace.repo.clone(), root, floors)).swept = true;
         }
         self.look_for_spares(workspace.id).await;
+        let Some(latest) = self.with(workspace.id, |bench| bench.shelf.latest()).flatten() else { return };
+        let (Ok(git), Ok(settings)) = (self.workspaces.git().await, self.settings(&workspace.repo).await)
+        else {
+            return;
+        };
+        let at = (workspace.id, latest.base.as_str());
+        if let Ok(rules) = self.rules(git, &workspace.repo, &config, &settings, at).await {
+            let wanted = Wanted { print: settings.print.clone(), ..latest };
+            self.change(workspace.id, |shelf| shelf.want(wanted, rules, Source::Found));
+        }
     }
 
     async fn sweep(&self, repo: &Repository, root: PathBuf) {
@@ -133,7 +161,7 @@ impl Stock {
         let mut benches = self.benches();
         self.take_in(&mut benches);
         let Some(bench) = benches.get_mut(&id) else { return Job::Nothing };
-        let outside = self.outside(&bench.root, bench.floors, !bench.shelf.names().is_empty());
+        let outside = self.outside(bench);
         let job = plan::next(&bench.shelf.view(&outside, Instant::now()));
         // Noted with the decision, so that nobody else begins the same.
         match (&job, bench.shelf.wanted().cloned()) {
@@ -156,11 +184,7 @@ impl Stock {
             self.with(id, |bench| bench.swept = true);
         }
         let Ok(git) = self.workspaces.git().await else { return };
-        let place = repo.main_tree.clone().unwrap_or_else(|| repo.common_dir.clone());
-        let head = match used {
-            true => worktree::resolve_base(git, &repo, &place, None).await.ok().map(|base| base.sha),
-            false => None,
-        };
+        let head = if used { self.head_of(id, git, &repo).await } else { None };
         let is_there = head.as_ref() == Some(&wanted.base);
         let base = head.filter(|_| follows).unwrap_or_else(|| wanted.base.clone());
         let (Ok(settings), Ok(config)) = (self.settings(&repo).await, self.workspaces.config(&repo).await)
@@ -177,6 +201,19 @@ impl Stock {
             }
             bench.floors = Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
         });
+    }
+
+    /// Where the main checkout is now; git is asked when a file that says so has changed.
+    async fn head_of(&self, id: WorkspaceId, git: &Git, repo: &Repository) -> Option<String> {
+        let looks = head_looks(&repo.common_dir);
+        let known = self.with(id, |bench| bench.head.clone()).flatten();
+        if let Some((_looks, base)) = known.filter(|(then, _base)| *then == looks) {
+            return Some(base);
+        }
+        let place = repo.main_tree.clone().unwrap_or_else(|| repo.common_dir.clone());
+        let base = worktree::resolve_base(git, repo, &place, None).await.ok()?.sha;
+        self.with(id, |bench| bench.head = Some((looks, base.clone())));
+        Some(base)
     }
 
     async fn work(&self, id: WorkspaceId, job: Job, hands: &dyn Hands) {
@@ -211,7 +248,9 @@ impl Stock {
             Ok(git) => {
                 let _no_sweep = self.making.read().await;
                 let want = self.want(id, &root, SpareKind::Pooled, &is);
-                worktree::make_pooled(git, &repo, &template, &want, self.pace.clone()).await.map_err(Into::into)
+                worktree::make_pooled(git, &repo, &template, &want, self.pace.clone())
+                    .await
+                    .map_err(Into::into)
             }
             Err(failure) => Err(failure),
         };
@@ -347,17 +386,21 @@ impl Stock {
         self.tell();
     }
 
-    /// What the command has left that a lane would show as changed.
+    /// What the command has left that a lane would show as changed. The rest is noted, so that nobody can alter
+    /// it unseen.
     async fn why_not_clean(&self, repo: &Repository, kept: &Kept) -> Option<String> {
         let git = match self.workspaces.git().await {
             Ok(git) => git,
             Err(failure) => return Some(failure.message),
         };
         match examine::is_clean(git, repo, kept).await {
-            Ok(true) => None,
-            Ok(false) => Some(
-                "it changed tracked files, or left some that .gitignore does not name".to_owned(),
-            ),
+            Ok(true) => {
+                let noted = worktree::note_prepared(git, repo, kept, &self.pace).await;
+                noted.err().map(|error| error.to_string())
+            }
+            Ok(false) => {
+                Some("it changed tracked files, or left some that .gitignore does not name".to_owned())
+            }
             Err(error) => Some(error.to_string()),
         }
     }

@@ -34,6 +34,8 @@ pub enum Source {
     Request,
     /// The main checkout is at it now.
     Checkout,
+    /// What was found after a start was made for it.
+    Found,
 }
 
 /// A `pool.prepare` that has failed.
@@ -78,8 +80,7 @@ pub struct Shelf {
 impl Shelf {
     /// An empty one: nothing is known of the workspace yet.
     pub fn new(now: Instant) -> Self {
-        let rules =
-            Rules { backend: Backend::Auto, size: 0, max: 0, prepare: None, only_git: None };
+        let rules = Rules { backend: Backend::Auto, size: 0, max: 0, prepare: None, only_git: None };
         Self {
             items: BTreeMap::new(),
             taken: BTreeSet::new(),
@@ -265,10 +266,24 @@ impl Shelf {
 
     /// From now on spares are to be this, by these rules.
     pub fn want(&mut self, wanted: Wanted, rules: Rules, source: Source) {
-        if source == Source::Request || self.wanted.is_some() {
+        let is_meant = match source {
+            Source::Request => true,
+            Source::Checkout => self.wanted.is_some(),
+            // Who asked meanwhile knows better.
+            Source::Found if self.wanted.is_some() => return,
+            Source::Found => true,
+        };
+        if is_meant {
             self.wanted = Some(wanted);
         }
         self.rules = rules;
+    }
+
+    /// What the latest spare on it is.
+    pub fn latest(&self) -> Option<Wanted> {
+        let latest = self.items.values().max_by_key(|item| item.kept.spare.at)?;
+        let spare = &latest.kept.spare;
+        Some(Wanted { base: spare.base.clone(), print: spare.print.clone() })
     }
 
     /// The rules that hold.
@@ -308,7 +323,10 @@ impl Shelf {
         let just_failed = |at: Instant| now.saturating_duration_since(at) < TRIED_AGAIN;
         View {
             spares,
-            template_failed: self.wanted.as_ref().is_some_and(|wanted| self.template_failed(wanted, now).is_some()),
+            template_failed: self
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| self.template_failed(wanted, now).is_some()),
             wanted: self.wanted.clone(),
             rules: self.rules.clone(),
             recent: self.requests.iter().filter(lately).count(),
