@@ -116,8 +116,7 @@ impl std::fmt::Display for Code {
 }
 
 /// What helps against a full disk.
-pub const DISK_HINT: &str =
-    "free some space on that disk, then try again (lanes trash empty and lanes cleanup --merged may help)";
+pub const DISK_HINT: &str = "free some space on that disk, then try again (lanes gc, lanes trash empty and lanes cleanup --merged may help)";
 
 /// The code of an error of the system, and what helps against it.
 pub fn about(source: &std::io::Error) -> (Code, &'static str) {
@@ -181,6 +180,14 @@ impl Failure {
     /// An I/O failure with what was attempted.
     pub fn io(attempt: impl std::fmt::Display, source: &std::io::Error) -> Self {
         Self::system(format!("could not {attempt}: {source}"), source)
+    }
+
+    /// What happened and what helps, in one line.
+    pub fn with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// An I/O failure in a place for which `hint` says what helps, but against a full disk.

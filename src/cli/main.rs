@@ -10,7 +10,7 @@ use super::environment::Environment;
 use super::output::{self, Output};
 use super::session::Session;
 use super::{
-    attach, cleanup, create, daemon, diff, doctor, events, exec, list, logging, logs, open, orphans,
+    attach, cleanup, create, daemon, diff, doctor, events, exec, gc, list, logging, logs, open, orphans,
     quickstart, send, share, shell, trash, trust, wait,
 };
 use crate::failure::{Code, Failure};
@@ -72,7 +72,7 @@ pub const fn default_hint(code: Code) -> Option<&'static str> {
         Code::SharedInUse => Some("let the others leave first, or use --force"),
         Code::NotYourLane => Some("ask the user to do it, or to make the lane with `--grant all`"),
         Code::NotTrusted => Some("see what it is and approve it with `lanes trust`"),
-        Code::DiskLow => Some("free space, for example with `lanes trash empty`"),
+        Code::DiskLow => Some("free space with `lanes gc`, or with `lanes trash empty`"),
         Code::Busy | Code::Backpressure => Some("try again in a moment"),
         Code::SafeMode => {
             Some("look at the log (daemon.log) and `lanes doctor`, then leave it: `lanes daemon restart`")
@@ -192,6 +192,7 @@ async fn act(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Restore(args) => cleanup::restore(session, args).await,
         Command::Trash(TrashCommand::Ls) => trash::ls(session).await,
         Command::Trash(TrashCommand::Empty(args)) => trash::empty(session, args).await,
+        Command::Gc(args) => gc::gc(session, args).await,
         Command::Events(args) => events::events(session, args).await,
         Command::Orphans(command) => orphans::orphans(session, command).await,
         Command::Reconcile(args) => daemon::reconcile(session, args).await,

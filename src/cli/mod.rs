@@ -19,6 +19,7 @@ mod doctor;
 pub mod environment;
 mod events;
 mod exec;
+mod gc;
 mod list;
 mod logging;
 mod logs;

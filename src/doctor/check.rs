@@ -117,6 +117,8 @@ pub enum Mend {
         /// What it was, to be put back by the user.
         value: String,
     },
+    /// Asks the daemon to free what nobody needs, in the workspace of this place.
+    Gc(PathBuf),
     /// Locks the admin entry of the vault again.
     VaultLock(PathBuf),
 }

@@ -80,6 +80,10 @@ pub struct MachineFacts {
     pub group_ends_trees: bool,
     /// What control groups can limit: `memory`, `pids`, `cpu`.
     pub group_limits: Vec<&'static str>,
+    /// Folders and files that the user may have watched (`fs.inotify.max_user_watches`).
+    pub watches: Option<u64>,
+    /// True when the system says who waits for processors, disks and memory (`/proc/pressure`).
+    pub tells_pressure: bool,
     /// True when the system says which boot this is.
     pub knows_boot: bool,
     /// The time now.
@@ -90,7 +94,15 @@ pub struct MachineFacts {
 
 /// Says how the machine is.
 pub fn judge_machine(facts: &MachineFacts) -> Vec<Check> {
-    vec![terminals(facts), files(facts), processes(facts), groups(facts), clock(facts)]
+    vec![
+        terminals(facts),
+        files(facts),
+        processes(facts),
+        groups(facts),
+        clock(facts),
+        watches(facts),
+        pressure(facts),
+    ]
 }
 
 fn terminals(facts: &MachineFacts) -> Check {
@@ -149,6 +161,32 @@ fn groups(facts: &MachineFacts) -> Check {
         true => Check::ok(ID, format!("tasks are ended by their control group; {limits}")),
         false => Check::note(ID, format!("tasks are ended by their keeper, process by process; {limits}"))
             .hint("with a control group of version 2 that you may write to (a systemd user session has one), also what hides is ended and limited"),
+    }
+}
+
+fn watches(facts: &MachineFacts) -> Check {
+    const ID: &str = "machine.watches";
+    // The folders of eight ready trees of a large repository, and what editors and builds watch.
+    const MANY: u64 = 120_000;
+    let Some(most) = facts.watches else {
+        return Check::note(ID, "the system does not say how many folders may be watched");
+    };
+    let message = format!("{most} folders and files may be watched");
+    match most < MANY {
+        true => Check::note(ID, format!("{message}: ready trees above that are looked through before use"))
+            .hint("raise fs.inotify.max_user_watches (sysctl) when repositories are large"),
+        false => Check::ok(ID, message),
+    }
+}
+
+fn pressure(facts: &MachineFacts) -> Check {
+    const ID: &str = "machine.pressure";
+    match facts.tells_pressure {
+        true => Check::ok(ID, "work in the background gives way to whoever waits"),
+        false => Check::note(
+            ID,
+            "the system does not say who waits (/proc/pressure): work in the background goes by the load",
+        ),
     }
 }
 

@@ -14,11 +14,13 @@ mod disk;
 mod machine;
 mod repair;
 mod settings;
+mod spares;
 mod state;
 mod survey;
 mod survey_home;
 mod survey_machine;
 mod survey_repository;
+mod survey_spares;
 mod trees;
 
 pub use check::{Check, Mend, Status};
@@ -26,6 +28,7 @@ pub use disk::{Disk, FileSystem, Place, judge_disk};
 pub use machine::{GitFacts, MachineFacts, judge_git, judge_machine};
 pub use repair::mend;
 pub use settings::{SHARED, Setting, SettingsFacts, judge_settings, parse_settings};
+pub use spares::{SpareFacts, judge_spares};
 pub use state::{
     Copies, DaemonFacts, HomeFacts, Mode, RunFacts, RunSeen, StoreFacts, judge_daemon, judge_home,
     judge_runs, judge_store,

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::check::{Check, Mend, Status};
 use super::survey::{Subject, examine};
-use super::{survey_home, survey_machine};
+use super::survey_machine;
 use crate::api::socket::SOCKET;
 use crate::api::{self, Client};
 use crate::failure::{Code, Failure};
@@ -68,6 +68,7 @@ async fn one(subject: &Subject, mend: &Mend) -> Result<String, Failure> {
         Mend::Copies(paths) => alone(home, || remove_copies(home, paths)),
         Mend::Links(trees) => lead_back(home, trees).await,
         Mend::Setting { common_dir, key, value } => unset(subject, common_dir, key, value).await,
+        Mend::Gc(cwd) => ask_to_free(subject, cwd).await,
         Mend::VaultLock(admin) => {
             let common_dir = common_dir_of(admin)?;
             links::lock_vault(&common_dir, admin).await?;
@@ -116,18 +117,33 @@ fn remove_runs(home: &Path, tasks: &[TaskId]) -> Result<String, Failure> {
 
 /// The owner looks after its run folders itself.
 async fn ask_to_reconcile(subject: &Subject) -> Result<String, Failure> {
-    let asking = async {
-        let client =
-            Client::connect(&subject.home, concat!("lanes-doctor ", env!("CARGO_PKG_VERSION"))).await?;
-        client.call::<api::Reconcile>(api::ReconcileParams { dry_run: false }).await
-    };
-    let late = || Failure::new(Code::Timeout, "the daemon does not answer").hint("lanes daemon status");
-    let reply = tokio::time::timeout(subject.long_patience(), asking).await.map_err(|_late| late())??;
+    let reply = ask::<api::Reconcile>(subject, api::ReconcileParams { dry_run: false }).await?;
     let failed = reply.repairs.iter().find_map(|repair| repair.error.clone());
     match failed {
         None => Ok("the daemon did it".to_owned()),
         Some(why) => Err(Failure::new(Code::Io, format!("the daemon could not do all of it: {why}"))),
     }
+}
+
+/// Spares are made and handed out by the owner: only it knows which of them are at work.
+async fn ask_to_free(subject: &Subject, cwd: &Path) -> Result<String, Failure> {
+    let asked = api::GcParams { cwd: cwd.into(), ..api::GcParams::default() };
+    let reply = ask::<api::Gc>(subject, asked).await?;
+    match reply.notes.first() {
+        None => Ok("the daemon did it".to_owned()),
+        Some(why) => Err(Failure::new(Code::Io, format!("the daemon could not do all of it: {why}"))),
+    }
+}
+
+/// Asks the daemon, with a deadline.
+async fn ask<M: api::Method>(subject: &Subject, params: M::Params) -> Result<M::Reply, Failure> {
+    let asking = async {
+        let client =
+            Client::connect(&subject.home, concat!("lanes-doctor ", env!("CARGO_PKG_VERSION"))).await?;
+        client.call::<M>(params).await
+    };
+    let late = || Failure::new(Code::Timeout, "the daemon does not answer").hint("lanes daemon status");
+    tokio::time::timeout(subject.long_patience(), asking).await.map_err(|_late| late())?
 }
 
 /// Takes the rights of others away from files and folders of ours. Follows no link.
@@ -150,7 +166,7 @@ fn close_to_others(paths: &[PathBuf]) -> Result<String, Failure> {
 
 /// Looks again which of them nobody runs from; no owner lives, so no keeper starts from one.
 fn remove_copies(home: &Path, paths: &[PathBuf]) -> Result<String, Failure> {
-    let unused = survey_home::unused_copies(&home.join("bin"));
+    let unused = task::unused_copies(&home.join("bin"));
     for path in paths.iter().filter(|path| unused.contains(path)) {
         remove(path)?;
     }

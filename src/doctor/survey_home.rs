@@ -121,38 +121,8 @@ fn judge_mode(path: &Path, meta: &fs::Metadata, facts: &mut HomeFacts) {
     }
 }
 
-/// Programs in `bin` that nobody runs from, but for the newest.
-pub(super) fn unused_copies(bin: &Path) -> Vec<PathBuf> {
-    let running: BTreeSet<(u64, u64)> = proc::all()
-        .iter()
-        .filter_map(|process| fs::metadata(format!("/proc/{}/exe", process.pid)).ok())
-        .map(|meta| (meta.dev(), meta.ino()))
-        .collect();
-    let Ok(entries) = fs::read_dir(bin) else { return Vec::new() };
-    let mut all: Vec<((i64, i64), PathBuf, bool)> = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.path(), entry.path().symlink_metadata().ok()?)))
-        .filter(|(_path, meta)| meta.is_file())
-        .map(|(path, meta)| {
-            ((meta.ctime(), meta.ctime_nsec()), path, running.contains(&(meta.dev(), meta.ino())))
-        })
-        .collect();
-    all.sort();
-    let is_half =
-        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".new-"));
-    // The newest one is what the next keeper probably runs from.
-    if let Some(newest) = all.iter().rposition(|(_at, path, _runs)| !is_half(path)) {
-        let _kept = all.remove(newest);
-    }
-    let is_old = |path: &Path, at: i64| !is_half(path) || now_s().saturating_sub(at) > YOUNG_S;
-    all.into_iter()
-        .filter(|(at, path, runs)| !runs && is_old(path, at.0))
-        .map(|(_at, path, _runs)| path)
-        .collect()
-}
-
 fn copies(bin: &Path) -> Copies {
-    let unused = unused_copies(bin);
+    let unused = task::unused_copies(bin);
     let length = |path: &PathBuf| path.symlink_metadata().map_or(0, |meta| meta.len());
     Copies { bytes: unused.iter().map(length).sum(), unused }
 }

@@ -70,6 +70,8 @@ pub(super) fn machine(home: &Path, newest_event: Option<Timestamp>) -> MachineFa
         processes: (running, most),
         group_ends_trees: control.kills(),
         group_limits: limits.map(Controller::name).collect(),
+        watches: number("/proc/sys/fs/inotify/max_user_watches"),
+        tells_pressure: fs::read("/proc/pressure/io").is_ok(),
         knows_boot: !proc::boot_id().is_empty(),
         now: clock::now(),
         newest_event,

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use super::check::Check;
 use super::disk::{Place as DiskPlace, judge_disk};
 use super::settings::{SHARED, SettingsFacts, judge_settings, parse_settings};
+use super::spares::{SpareFacts, judge_spares};
 use super::state::DaemonFacts;
 use super::survey::{Records, Subject, late, within};
 use super::survey_home::size_until;
 use super::survey_machine::disk_of;
+use super::survey_spares;
 use super::trees::{self, LaneTree, Lock, TrashFacts, TreeFacts, VaultFacts};
 use crate::clock;
 use crate::config::{self, Approvals, Config};
@@ -177,6 +179,14 @@ async fn look(
     let found = within("repository.locks", patience, move || locks(&common_dir)).await;
     checks.extend(found.map_or_else(|late| vec![late], |locks| trees::judge_locks(&locks)));
 
+    if let Ok(root) = root.as_ref().map(|root| root.path.clone()) {
+        let (repo, home, disk) = (repo.clone(), subject.home.clone(), config.disk.clone());
+        let look = move || survey_spares::spares(&repo, &root, &home, &disk);
+        let found = within("spares.trees", subject.long_patience(), look).await;
+        let watched = matches!(daemon, DaemonFacts::Answers { .. });
+        let told = |facts| judge_spares(&SpareFacts { cwd: subject.cwd.clone(), watched, ..facts });
+        checks.extend(found.map_or_else(|late| vec![late], told));
+    }
     let mut roots: BTreeSet<PathBuf> = root.into_iter().map(|root| root.path).collect();
     let lanes = records.open.iter().flatten().filter(|(_lane, place)| *place == repo.common_dir);
     roots.extend(lanes.map(|(lane, _place)| lane.order.root.to_path_buf()));

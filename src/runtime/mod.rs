@@ -10,6 +10,7 @@
 mod blocking;
 mod calls;
 mod facade;
+mod gc_requests;
 mod lane_requests;
 mod orphan_actions;
 mod orphan_look;

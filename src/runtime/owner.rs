@@ -383,6 +383,7 @@ impl Owner {
         self.register::<api::StateSnapshot, _, _>(|o, p, c| async move { o.snapshot(p, c).await });
         self.register::<api::TrashList, _, _>(|o, p, c| async move { o.trash_list(p, c).await });
         self.register::<api::TrashEmpty, _, _>(|o, p, c| async move { o.trash_empty(p, c).await });
+        self.register::<api::Gc, _, _>(|o, p, c| async move { o.gc(p, c).await });
         self.register::<api::OrphanList, _, _>(|o, p, c| async move { o.orphan_list(p, c).await });
         self.register::<api::OrphanConfirm, _, _>(|o, p, c| async move { o.orphan_confirm(p, c).await });
         self.register::<api::OrphanDecline, _, _>(|o, p, c| async move { o.orphan_decline(p, c).await });

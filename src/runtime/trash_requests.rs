@@ -18,7 +18,7 @@ use crate::lanes::workspace::Workspace;
 use crate::raw::Raw;
 use crate::recovery::records::with_origins;
 use crate::worktree::trash::Leftover;
-use crate::worktree::{self, Pace, Saved, TrashEntry, layout, trash};
+use crate::worktree::{self, Emptied, Pace, Saved, TrashEntry, layout, trash};
 
 /// True when what is not in the trash of this root is nowhere: not on a disk that is not mounted now.
 fn can_tell(workspace: &Workspace, root: &Path) -> bool {
@@ -101,17 +101,23 @@ impl Owner {
                 due.entry(root.to_path_buf()).or_default().extend(view.id);
             }
         }
-        let _emptying = self.watch.emptying();
-        // An entry that is being saved is held meanwhile.
-        let _somebody_waits = self.live.pace().hurry();
-        let emptied = self.live.empty_trash(&workspace.repo, &due, &Pace::full()).await?;
-        self.forget_emptied(&workspace).await?;
+        let emptied = self.empty_now(&workspace, &due).await?;
         views.retain(|view| emptied.lanes.contains(&view.id));
         leftovers.retain(|view| view.id.is_some_and(|id| emptied.lanes.contains(&id)));
         let mut reply = reply(views, leftovers);
         let why = |(id, why): &(LaneId, String)| format!("the trash of lane {id} stayed: {why}");
         reply.notes = emptied.stayed.iter().map(why).chain(emptied.left).collect();
         Ok(reply)
+    }
+
+    /// Frees entries for somebody who waits, with the recorded output of their lanes.
+    pub(super) async fn empty_now(&self, workspace: &Workspace, due: &Due) -> Result<Emptied, Failure> {
+        let _emptying = self.watch.emptying();
+        // An entry that is being saved is held meanwhile.
+        let _somebody_waits = self.live.pace().hurry();
+        let emptied = self.live.empty_trash(&workspace.repo, due, &Pace::full()).await?;
+        self.forget_emptied(workspace).await?;
+        Ok(emptied)
     }
 
     /// The folder of a workspace's trees.
@@ -333,12 +339,8 @@ fn view(entry: &TrashEntry, keep_ms: u64) -> TrashView {
         stays: entry.stays.clone().filter(|_why| trash::is_unfinished(entry)),
         notes: entry.notes.clone(),
         bytes: trash::size(entry).unwrap_or(0),
-        path: trash_dir(entry),
+        path: trash::place(entry).into(),
     }
-}
-
-fn trash_dir(entry: &TrashEntry) -> Raw {
-    entry.order.root.as_path().join(".trash").join(entry.order.lane_id.text().as_str()).into()
 }
 
 fn is_meant(entry: &TrashEntry, text: &str) -> bool {

@@ -84,6 +84,13 @@ impl Launcher {
         &self.inner.choice
     }
 
+    /// Copies of programs that nobody runs from, and from which we start nothing. Blocks.
+    pub fn unused_copies(&self) -> Vec<PathBuf> {
+        let mut unused = program::unused_copies(&self.inner.bin);
+        unused.retain(|path| self.inner.copy.get() != Some(path));
+        unused
+    }
+
     /// Starts a task. Dropping the future does not take the start back.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ pub use glance::{boot_id, keeper_alive, kill_keeper, last_output, log_end, tail}
 pub use identity::{alive, find_identity, is_kept, kept_by, peer_lane, read_exit, read_identity};
 pub use launch::{KeeperChoice, KeeperGone, Launcher, START_DEADLINE, Started};
 pub use link::{Link, Notice, Subscription};
+pub use program::unused_copies;
 pub use recipe::{RECIPE, Recipe};
 pub use room::Room;
 pub use screen::{MAX_TAIL, Screen, rebuild};

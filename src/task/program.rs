@@ -1,14 +1,18 @@
 //! The copy of the keeper's program that outlives its original.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::TaskError;
+use crate::{clock, proc};
 
 /// The small program that lies beside ours.
 const NAME: &str = "lanes-keeper";
+/// A copy that is younger, in seconds, may be just being made.
+const YOUNG_S: i64 = 60;
 
 /// The keeper's program for the program we are: the small one beside it, or else itself.
 ///
@@ -40,6 +44,37 @@ pub(super) fn copy(from: &Path, bin: &Path) -> Result<PathBuf, TaskError> {
     }
     copied.map_err(failed)?;
     Ok(target)
+}
+
+/// Programs in a folder of copies that nobody runs from, but for the newest. Blocks.
+pub fn unused_copies(bin: &Path) -> Vec<PathBuf> {
+    let running: BTreeSet<(u64, u64)> = proc::all()
+        .iter()
+        .filter_map(|process| fs::metadata(format!("/proc/{}/exe", process.pid)).ok())
+        .map(|meta| (meta.dev(), meta.ino()))
+        .collect();
+    let Ok(entries) = fs::read_dir(bin) else { return Vec::new() };
+    let mut all: Vec<((i64, i64), PathBuf, bool)> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.path(), entry.path().symlink_metadata().ok()?)))
+        .filter(|(_path, meta)| meta.is_file())
+        .map(|(path, meta)| {
+            ((meta.ctime(), meta.ctime_nsec()), path, running.contains(&(meta.dev(), meta.ino())))
+        })
+        .collect();
+    all.sort();
+    let is_half =
+        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".new-"));
+    // The newest one is what the next keeper probably runs from.
+    if let Some(newest) = all.iter().rposition(|(_at, path, _runs)| !is_half(path)) {
+        let _kept = all.remove(newest);
+    }
+    let now = i64::try_from(clock::now().as_ms() / 1000).unwrap_or(i64::MAX);
+    let is_old = |path: &Path, at: i64| !is_half(path) || now.saturating_sub(at) > YOUNG_S;
+    all.into_iter()
+        .filter(|(at, path, runs)| !runs && is_old(path, at.0))
+        .map(|(_at, path, _runs)| path)
+        .collect()
 }
 
 /// What tells one build from another without reading it.

@@ -378,7 +378,7 @@ impl WorktreeError {
             }
             Self::Place { attempt, .. } => format!("correct `{attempt}` in lanes.toml, or .worktreeinclude"),
             Self::DiskLow { key: Some(key), .. } => {
-                format!("free some space: lanes trash empty, lanes cleanup --merged, or lower {key}")
+                format!("free some space: lanes gc, lanes trash empty, lanes cleanup --merged, or lower {key}")
             }
             Self::DiskLow { key: None, .. } => DISK_HINT.to_owned(),
             Self::PathTaken { .. } => "move it away, or choose another name for the lane".to_owned(),

@@ -183,6 +183,23 @@ pub async fn sweep_spares(
     work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "sweeping" })?
 }
 
+/// What [`sweep_spares`] would remove: trees, and entries that have none. Blocks.
+pub fn left_behind(repo: &Repository, root: &Path, home: &Path) -> BTreeSet<PathBuf> {
+    let none = BTreeSet::new();
+    let of_name = |name: String| {
+        let trees = [SpareKind::Template, SpareKind::Pooled].map(|kind| root.join(kind.folder()).join(&name));
+        let entries = [repo.common_dir.join("worktrees").join(&name), stage_of(repo, &name)];
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        let trees: Vec<PathBuf> = trees.into_iter().filter(is_there).collect();
+        let alone = if trees.is_empty() { entries.into_iter().find(is_there) } else { None };
+        trees.into_iter().chain(alone)
+    };
+    let mut found: BTreeSet<PathBuf> =
+        rubbish(repo, root, home, &none).into_iter().flat_map(of_name).collect();
+    found.extend(half_gone(repo, root, home, &none));
+    found
+}
+
 /// The names of which there is something that is no spare, and no lane's.
 fn rubbish(repo: &Repository, root: &Path, home: &Path, keep: &BTreeSet<String>) -> BTreeSet<String> {
     let whole: BTreeSet<String> = super::spare::spares(repo, home)

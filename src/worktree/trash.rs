@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::budget::Usage;
 use super::error::WorktreeError;
 use super::model::{Saved, TrashEntry};
 use super::size::measure;
@@ -165,15 +166,26 @@ pub fn is_unfinished(entry: &TrashEntry) -> bool {
         }
 }
 
+/// The folder of an entry.
+pub fn place(entry: &TrashEntry) -> PathBuf {
+    Spot::new(entry.order.root.as_path(), entry.order.lane_id).dir
+}
+
 /// The bytes that an entry takes on the disk. Walks it, so not for a loop that is in a hurry.
 ///
 /// # Errors
 /// `File` when it cannot be read.
 pub fn size(entry: &TrashEntry) -> Result<u64, WorktreeError> {
-    let spot = Spot::new(entry.order.root.as_path(), entry.order.lane_id);
-    measure(&spot.dir)
-        .map(|usage| usage.bytes)
-        .map_err(|source| WorktreeError::file("measure", &spot.dir, source))
+    usage(entry).map(|usage| usage.bytes)
+}
+
+/// What an entry takes on the disk; otherwise as [`size`].
+///
+/// # Errors
+/// As [`size`].
+pub fn usage(entry: &TrashEntry) -> Result<Usage, WorktreeError> {
+    let dir = place(entry);
+    measure(&dir).map_err(|source| WorktreeError::file("measure", &dir, source))
 }
 
 /// The entries to be emptied: those older than `keep`, then the oldest until the rest fits in `max_bytes`.

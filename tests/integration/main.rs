@@ -54,6 +54,8 @@ mod embed;
 mod fault_random;
 mod fault_recovery;
 mod fault_steps;
+mod gc_measure;
+mod gc_spares;
 mod keeper_crowd;
 mod keeper_example;
 mod keeper_group;

@@ -54,13 +54,16 @@ fn what_the_machine_allows_is_judged_by_what_fifty_lanes_need() {
         processes: (100, Some(10_000)),
         group_ends_trees: true,
         group_limits: vec!["memory"],
+        watches: Some(1_000_000),
+        tells_pressure: true,
         knows_boot: true,
         now: Timestamp(100_000),
         newest_event: Some(Timestamp(99_000)),
     };
     let ids = ["machine.terminals", "machine.files", "machine.processes", "machine.cgroups", "machine.clock"];
     let all = |status: [&str; 5]| -> Vec<String> {
-        status.iter().zip(ids).map(|(status, id)| format!("{status} {id}")).collect()
+        let two = ["ok machine.watches", "ok machine.pressure"].map(str::to_owned);
+        status.iter().zip(ids).map(|(status, id)| format!("{status} {id}")).chain(two).collect()
     };
     let says = |facts: &MachineFacts, status: [&str; 5]| {
         let expected = all(status);

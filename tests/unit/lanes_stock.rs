@@ -8,6 +8,7 @@ use lanes::lanes::stock::plan::{
     ABANDONED, Asked, Job, MAX_TEMPLATES, Room, Rules, Shelved, State, TEMPLATE_KEPT, View, Wanted, Way, Why,
     next, way,
 };
+use lanes::lanes::stock::surplus::{Extent, surplus};
 use lanes::worktree::SpareKind;
 use proptest::prelude::*;
 
@@ -497,4 +498,50 @@ proptest! {
             prop_assert_eq!(ready.count(), stock.recent.clamp(2, 8));
         }
     }
+}
+
+fn check_surplus(what: &str, view: &View, extent: Extent, lain_on: bool, expected: &[(&str, Why)]) {
+    let found = surplus(view, extent, lain_on);
+    let found: Vec<_> = found.iter().map(|(name, why)| (name.as_str(), *why)).collect();
+    assert_eq!(found, expected, "{what}");
+}
+
+#[test]
+fn what_nobody_needs_is_what_the_background_would_give_up_in_time() {
+    let unneeded = Extent::Unneeded;
+    let mut all = view(vec![template("old", "b"), template("t", "a"), pooled("p", "a"), pooled("q", "a")]);
+    check_surplus("the template of before", &all, unneeded, false, &[("old", Why::Base)]);
+    check_surplus("lanes may lie on it", &all, unneeded, true, &[]);
+    all.spares.extend([pooled("r", "b"), pooled("s", "a")]);
+    let expected = [("old", Why::Base), ("r", Why::Idle), ("p", Why::Idle)];
+    check_surplus("more than are kept", &all, unneeded, false, &expected);
+    all.recent = 4;
+    check_surplus("that are used", &all, unneeded, false, &[("old", Why::Base)]);
+    let mut other = pooled("p", "a");
+    other.is.print = "other".to_owned();
+    other.state = State::Unverified;
+    check_surplus("other settings", &view(vec![other]), unneeded, false, &[("p", Why::Print)]);
+}
+
+#[test]
+fn every_spare_goes_when_asked_but_those_that_somebody_uses() {
+    let (mut used, mut busy, mut touched) =
+        (template("used", "a"), pooled("busy", "a"), pooled("touched", "a"));
+    (used.in_use, busy.state, touched.state) = (1, State::Busy, State::Touched);
+    let all = view(vec![used, busy, touched, template("t", "a"), pooled("p", "a")]);
+    let both = [("t", Why::Asked), ("p", Why::Asked)];
+    check_surplus("all", &all, Extent::Every, false, &both);
+    check_surplus("lanes may lie on templates", &all, Extent::Every, true, &both[1..]);
+}
+
+#[test]
+fn after_a_start_nothing_is_given_up_before_a_lane_is_asked_for() {
+    let mut fresh = view(vec![template("t", "a"), pooled("p", "a")]);
+    fresh.wanted = None;
+    (fresh.rules.size, fresh.rules.max, fresh.recent) = (0, 0, 0);
+    check_next("kept", &fresh, &Job::Nothing);
+    fresh.unused = ABANDONED;
+    check_next("but not for ever", &fresh, &Job::Drop("t".to_owned(), Why::Idle));
+    (fresh.unused, fresh.room) = (Duration::ZERO, Room::Low);
+    check_next("nor on a full disk", &fresh, &Job::Drop("p".to_owned(), Why::Disk));
 }

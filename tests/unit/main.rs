@@ -19,6 +19,7 @@ mod cli_sanitise;
 mod config;
 mod daemon_environment;
 mod doctor;
+mod doctor_spares;
 mod fault;
 mod ids;
 mod keeper_index;

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::daemon::{DaemonReply, Hello, HelloReply};
 use super::events::{Replay, ReplayReply, SnapshotReply, Subscribe, SubscribeReply, Unsubscribe};
+use super::gc::{GcParams, GcReply};
 use super::lanes::{
     AgentRef, Block, Cleanup, Create, CreateReply, LaneReply, LanesReply, List, ReviveParams, Wait, WaitReply,
 };
@@ -138,6 +139,8 @@ methods! {
     TrashList = "trash.list", false, At => TrashReply;
     /// Frees what can be restored, for good.
     TrashEmpty = "trash.empty", true, TrashEmptyParams => TrashReply;
+    /// Frees what nobody needs any more.
+    Gc = "gc", true, GcParams => GcReply;
     /// Compares what is written down with what is there, and repairs.
     Reconcile = "reconcile", true, ReconcileParams => RepairsReply;
     /// Shows or approves what the repository's configuration would run or open up.

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod events;
+mod gc;
 mod lanes;
 mod methods;
 mod recovery;
@@ -14,6 +15,7 @@ mod trust;
 
 pub use daemon::*;
 pub use events::*;
+pub use gc::*;
 pub use lanes::*;
 pub use methods::*;
 pub use recovery::*;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::lanes::{AgentArgs, BlockArgs, CleanupArgs, CreateArgs, LaneArg, LsArgs, ReviveArgs, WaitArgs};
-use super::recovery::{DoctorArgs, OrphansCommand, ReconcileArgs, RestoreArgs, TrashCommand};
+use super::recovery::{DoctorArgs, GcArgs, OrphansCommand, ReconcileArgs, RestoreArgs, TrashCommand};
 use super::runtime::{ApiCommand, CdShell, DaemonCommand, EventsArgs, QuickstartArgs, TrustArgs};
 use super::tasks::{AttachArgs, BeatArgs, ExecArgs, LogsArgs, SendArgs};
 
@@ -87,6 +87,8 @@ pub enum Command {
     /// What can be restored.
     #[command(subcommand)]
     Trash(TrashCommand),
+    /// Frees what nobody needs any more: spare trees, trash past its time. Nothing of a lane.
+    Gc(GcArgs),
     /// Prints events.
     Events(EventsArgs),
     /// Compares what is written down with what is there, and repairs.

@@ -52,6 +52,17 @@ pub struct ReconcileArgs {
     pub dry_run: bool,
 }
 
+/// `gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Only says what would be freed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Every spare tree too: the next lanes take longer.
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// `orphans …`
 #[derive(Debug, Subcommand)]
 pub enum OrphansCommand {

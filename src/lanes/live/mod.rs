@@ -9,6 +9,7 @@ mod limits;
 mod liveness;
 mod painter;
 mod prepare;
+mod room;
 mod save;
 mod screens;
 mod start;
@@ -235,6 +236,22 @@ impl Live {
     /// Has a retired tree saved in the background.
     pub fn save_later(&self, entry: TrashEntry) {
         self.shared.save_later(entry);
+    }
+
+    /// Saves and frees a retired tree for somebody who waits.
+    pub async fn save_now(&self, entry: TrashEntry) {
+        let _somebody_waits = self.shared.pace.hurry();
+        self.shared.save(entry).await;
+    }
+
+    /// Starts keepers.
+    pub fn launcher(&self) -> &Launcher {
+        &self.shared.launcher
+    }
+
+    /// The trees that no lane has yet.
+    pub fn stock(&self) -> &Stock {
+        &self.shared.stock
     }
 
     /// Keeps the stock of every workspace as it should be, until told to stop; begun when recovery has ended.

@@ -1,6 +1,7 @@
 //! Makes the tree of a lane, and undoes that.
 
 use super::Shared;
+use super::room::with_what_helps;
 use crate::bus::{Actor, Context, Table};
 use crate::config::Config;
 use crate::failure::{Code, Failure};
@@ -23,7 +24,10 @@ impl Shared {
                 let entry = self.trash_entry(lane, from).await?;
                 worktree::bring_back(git, &repo, &entry, &lane.order).await?
             }
-            None => self.stock.provide(&repo, &lane.order, &config).await?,
+            None => match self.stock.provide(&repo, &lane.order, &config).await {
+                Ok(tree) => tree,
+                Err(failure) => return Err(with_what_helps(failure, lane.order.root.as_path()).await),
+            },
         };
         fault::pass("create.made");
         if let (Some(hook), None) = (&config.hooks.post_create, lane.restored_from)

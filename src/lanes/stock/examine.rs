@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::keep::Stock;
 use super::plan::State;
 use super::watch::Watched;
+use crate::failure::Failure;
 use crate::fault;
 use crate::ids::WorkspaceId;
 use crate::worktree::{self, Git, Kept, Mode, Pace, Place, Repository, WorktreeError};
@@ -78,6 +79,11 @@ impl Stock {
         let watch = std::sync::Arc::clone(&self.watch);
         let watched = tokio::task::spawn_blocking(move || watch.add(&name, &tree, &admin)).await;
         watched.unwrap_or(Watched::None)
+    }
+
+    /// True when a spare, perhaps of another home, is as it was made.
+    pub(super) async fn is_as_made(&self, repo: &Repository, kept: &Kept) -> Result<bool, Failure> {
+        Ok(self.look_at(repo, kept, Pace::full()).await? == Found::AsMade)
     }
 
     async fn look_at(&self, repo: &Repository, kept: &Kept, pace: Pace) -> Result<Found, WorktreeError> {

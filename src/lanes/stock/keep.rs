@@ -14,6 +14,7 @@ use super::plan::{Room, Rules, State, Wanted};
 use super::prepare;
 use super::shelf::{Outside, Shelf};
 use super::watch::Watch;
+use super::weigh::{Limits, Weight};
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -21,7 +22,7 @@ use crate::home::Home;
 use crate::ids::WorkspaceId;
 use crate::lanes::workspace::Workspaces;
 use crate::worktree::{
-    self, DiskFacts, Floors, Git, Kept, Mode, Pace, Place, Repository, Settings, SettingsCache, Short, Usage,
+    self, DiskFacts, Git, Kept, Mode, Pace, Place, Repository, Settings, SettingsCache, Short, Usage,
     Verdict, Want,
 };
 
@@ -38,7 +39,9 @@ pub(super) struct Bench {
     pub(super) repo: Repository,
     /// The folder of its trees.
     pub(super) root: PathBuf,
-    pub(super) floors: Floors,
+    pub(super) limits: Limits,
+    /// What its spares and its trash take, where that is limited.
+    pub(super) weight: Weight,
     /// What crashes left there was removed.
     pub(super) swept: bool,
     /// The last lane was asked for at the commit that the main checkout was at.
@@ -74,9 +77,9 @@ pub struct Stock {
 }
 
 impl Bench {
-    pub(super) fn new(repo: Repository, root: PathBuf, floors: Floors) -> Self {
-        let shelf = Shelf::new(Instant::now());
-        Self { shelf, repo, root, floors, swept: false, follows: false, head: None, prints: None }
+    pub(super) fn new(repo: Repository, root: PathBuf, limits: Limits) -> Self {
+        let (shelf, weight) = (Shelf::new(Instant::now()), Weight::default());
+        Self { shelf, repo, root, limits, weight, swept: false, follows: false, head: None, prints: None }
     }
 }
 
@@ -166,8 +169,7 @@ impl Stock {
 
     /// The machine and the disks of a workspace.
     pub(super) fn outside(&self, bench: &Bench) -> Outside {
-        let has_spares = !bench.shelf.names().is_empty();
-        let mut room = room(&bench.root, bench.floors, has_spares);
+        let mut room = room(bench);
         if room == Room::Plenty && !is_roomy(&bench.repo.common_dir) {
             room = Room::Scarce;
         }
@@ -251,12 +253,19 @@ impl Stock {
 
     /// Removes a spare from the disk, which is on no shelf any more. What fails is swept later.
     pub(super) async fn remove(&self, repo: &Repository, kept: &Kept, pace: Pace) {
+        if let Err(failure) = self.try_remove(repo, kept, pace).await {
+            tracing::warn!(error = %failure, spare = %kept.name, "a spare could not be removed");
+        }
+    }
+
+    /// The same, for somebody who is told.
+    pub(super) async fn try_remove(&self, repo: &Repository, kept: &Kept, pace: Pace) -> Result<(), Failure> {
         self.watch.remove(&kept.name);
-        let Ok(git) = self.workspaces.git().await else { return };
-        if let Err(error) = worktree::remove_spare(git, repo, kept, pace).await {
-            tracing::warn!(%error, spare = %kept.name, "a spare could not be removed");
+        let removed = worktree::remove_spare(self.workspaces.git().await?, repo, kept, pace).await;
+        if removed.is_err() {
             self.with(kept.spare.workspace_id, |bench| bench.swept = false);
         }
+        Ok(removed?)
     }
 }
 
@@ -266,12 +275,20 @@ fn is_roomy(place: &Path) -> bool {
 }
 
 /// What the disk of a root has room for. One that cannot be asked has none.
-fn room(root: &Path, floors: Floors, has_spares: bool) -> Room {
+fn room(bench: &Bench) -> Room {
     // A root that is made with the first lane lies on the disk of what is above it.
-    let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(root);
+    let there = bench.root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&bench.root);
     let Ok(free) = worktree::room(there) else { return Room::Scarce };
-    let spares = Usage { bytes: 0, inodes: u64::from(has_spares) };
-    let facts = DiskFacts { free, floors, spares, ..DiskFacts::default() };
+    // Where nothing is limited nothing was measured: it only counts whether there is one.
+    let there_are = Usage { bytes: 0, inodes: u64::from(!bench.shelf.is_empty()) };
+    let facts = DiskFacts {
+        free,
+        floors: bench.limits.floors,
+        budget: bench.limits.budget,
+        spares: bench.weight.spares().and(there_are),
+        trash: bench.weight.trash,
+        next: bench.weight.next(),
+    };
     match worktree::judge(&facts) {
         Verdict::Fine if free.bytes < SPARE_BYTES => Room::Scarce,
         Verdict::Fine => Room::Plenty,

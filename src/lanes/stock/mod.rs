@@ -10,13 +10,17 @@
 //! a spare that two have, one that is removed without having been seen to be as it was made, a lock across work.
 
 mod examine;
+mod free;
 mod keep;
 pub mod plan;
 pub mod prepare;
 mod provide;
 mod refill;
 pub mod shelf;
+pub mod surplus;
 pub mod watch;
+mod weigh;
 
+pub use free::Cleared;
 pub use keep::Stock;
 pub use refill::Hands;

@@ -216,6 +216,8 @@ pub enum Why {
     Idle,
     /// It was prepared in another way, or that failed.
     Prepared,
+    /// The user asked for every spare.
+    Asked,
 }
 
 impl Why {
@@ -228,6 +230,20 @@ impl Why {
             Self::Base => "base",
             Self::Idle => "idle",
             Self::Prepared => "prepare",
+            Self::Asked => "asked",
+        }
+    }
+
+    /// In words.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Disk => "the disk is short",
+            Self::Off => "the configuration keeps none",
+            Self::Print => "settings that decide how files look are others now",
+            Self::Base => "new lanes are not made at its commit",
+            Self::Idle => "there are more than use asks for",
+            Self::Prepared => "it was prepared in another way, or that failed",
+            Self::Asked => "every spare was asked for",
         }
     }
 }
@@ -443,7 +459,7 @@ pub fn next(view: &View) -> Job {
 }
 
 /// Why a spare that may be removed is to be.
-fn unwanted(spare: &Shelved, view: &View) -> Option<Why> {
+pub(super) fn unwanted(spare: &Shelved, view: &View) -> Option<Why> {
     if !spare.is_free() {
         return None;
     }
@@ -454,11 +470,11 @@ fn unwanted(spare: &Shelved, view: &View) -> Option<Why> {
     match () {
         // Pooled trees first: from a template, they are made again.
         () if is_too_much(view) && (is_pooled || kept == 0) => Some(Why::Disk),
-        // Nobody knows yet what they are for.
+        () if view.unused >= ABANDONED && view.under_way == 0 => Some(Why::Idle),
+        // After a start nobody knows what is kept before a lane is asked for.
         () if view.wanted.is_none() => None,
         () if is_pooled && target == 0 => Some(Why::Off),
         () if !is_pooled && !view.rules.keeps_templates() => Some(Why::Off),
-        () if view.unused >= ABANDONED && view.under_way == 0 => Some(Why::Idle),
         () if is_pooled && kept > target && !is_better(spare, view) => Some(Why::Idle),
         () => {
             let wanted = view.wanted.as_ref()?;

@@ -1,12 +1,14 @@
 //! Gives a lane its tree by the fastest way there is.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::keep::{Bench, Stock, is_large};
 use super::plan::{self, Asked, Rules, Wanted};
 use super::shelf::{Shelf, Source};
+use super::weigh::Limits;
 use crate::config::{Backend, Config};
 use crate::failure::{Code, Failure};
 use crate::fault;
@@ -47,9 +49,9 @@ impl Stock {
     ) -> Result<Tree, Failure> {
         let git = self.workspaces.git().await?;
         let settings = self.settings(repo).await?;
-        let floors = Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
+        let limits = Limits::of(config);
         let id = order.workspace_id;
-        self.meet(id, repo, order, floors).await;
+        self.meet(id, repo, order.root.as_path(), limits).await;
         let wanted = Wanted { base: order.base.sha.clone(), print: settings.print.clone() };
         let rules = self.rules(git, repo, config, &settings, (id, &wanted.base)).await?;
         let backend = rules.backend;
@@ -69,7 +71,7 @@ impl Stock {
             let mut changed = self.subscribe();
             match request.decide(&mut asked, turn.is_some()) {
                 Next::Make(way, used, note) => {
-                    return self.make(repo, order, (floors, &settings), (way, used, note)).await;
+                    return self.make(repo, order, (limits.floors, &settings), (way, used, note)).await;
                 }
                 Next::Look(name) => {
                     if !self.examine(id, &name, Pace::full()).await {
@@ -103,19 +105,19 @@ impl Stock {
     }
 
     /// Meets a workspace when the first lane of it is asked for; later, notes where its trees are now.
-    async fn meet(&self, id: WorkspaceId, repo: &Repository, order: &Order, floors: Floors) {
-        let root = order.root.to_path_buf();
+    pub(super) async fn meet(&self, id: WorkspaceId, repo: &Repository, root: &Path, limits: Limits) {
+        let root = root.to_path_buf();
         let is_new = {
             let mut benches = self.benches();
             match benches.get_mut(&id) {
                 Some(bench) => {
                     bench.swept &= bench.root == root;
-                    (bench.root, bench.floors) = (root, floors);
+                    (bench.root, bench.limits) = (root, limits);
                     bench.repo = repo.clone();
                     false
                 }
                 None => {
-                    benches.insert(id, Bench::new(repo.clone(), root, floors));
+                    benches.insert(id, Bench::new(repo.clone(), root, limits));
                     true
                 }
             }

@@ -16,12 +16,13 @@ use super::examine;
 use super::keep::{Bench, Stock, is_large};
 use super::plan::{self, Job, State, Wanted, Why};
 use super::shelf::{Source, Spoilt};
+use super::weigh::Limits;
 use crate::bus::{Actor, BoxFuture, Context};
 use crate::config::Hook;
 use crate::fault;
 use crate::ids::WorkspaceId;
 use crate::lanes::workspace::Workspace;
-use crate::worktree::{self, Floors, Git, Kept, Pace, Repository, Spare, SpareKind, TrashEntry};
+use crate::worktree::{self, Git, Kept, Pace, Repository, Spare, SpareKind, TrashEntry};
 
 /// How often it is looked where the main checkout is, and whether there is room again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -114,12 +115,12 @@ impl Stock {
     /// Removes what crashes left in a workspace, and takes up what is there.
     async fn take_up(&self, workspace: &Workspace, roots: BTreeSet<PathBuf>) {
         let Ok(config) = self.workspaces.config(&workspace.repo).await else { return };
-        let floors = Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
+        let limits = Limits::of(&config);
         for root in roots {
             self.sweep(&workspace.repo, root.clone()).await;
             let mut benches = self.benches();
             let bench = benches.entry(workspace.id);
-            bench.or_insert_with(|| Bench::new(workspace.repo.clone(), root, floors)).swept = true;
+            bench.or_insert_with(|| Bench::new(workspace.repo.clone(), root, limits)).swept = true;
         }
         self.look_for_spares(workspace.id).await;
         let Some(latest) = self.with(workspace.id, |bench| bench.shelf.latest()).flatten() else { return };
@@ -149,6 +150,7 @@ impl Stock {
         let ids: Vec<WorkspaceId> = self.benches().keys().copied().collect();
         for id in ids {
             self.follow(id).await;
+            self.weigh(id).await;
             let job = self.job_of(id);
             if job != Job::Nothing {
                 return Some((id, job));
@@ -199,7 +201,7 @@ impl Stock {
                 bench.follows |= is_there;
                 bench.shelf.want(now, rules, Source::Checkout);
             }
-            bench.floors = Floors { bytes: config.disk.min_free, inodes: config.disk.min_inodes };
+            bench.limits = Limits::of(&config);
         });
     }
 

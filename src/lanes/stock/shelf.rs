@@ -182,6 +182,11 @@ impl Shelf {
         self.items.keys().cloned().collect()
     }
 
+    /// True when there is none on it.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Every spare that is on it.
     pub fn all(&self) -> Vec<Kept> {
         self.items.values().map(|item| item.kept.clone()).collect()
@@ -284,6 +289,16 @@ impl Shelf {
         let latest = self.items.values().max_by_key(|item| item.kept.spare.at)?;
         let spare = &latest.kept.spare;
         Some(Wanted { base: spare.base.clone(), print: spare.print.clone() })
+    }
+
+    /// From now on no spares are made, until a lane is asked for.
+    pub fn rest(&mut self) {
+        self.wanted = None;
+    }
+
+    /// True when nothing is made, and nothing is being done with any spare.
+    pub fn is_calm(&self) -> bool {
+        self.making.is_none() && self.items.values().all(|item| is_idle(item) && item.in_use == 0)
     }
 
     /// The rules that hold.
