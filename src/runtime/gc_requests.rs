@@ -208,8 +208,8 @@ impl Owner {
         let reason = format!("what lane {} had of its own is in its archive", entry.order.name);
         let usage = measured(&tree).await?;
         let view = FreedView { lane: Some(id), ..view(FreedKind::Retired, &tree, &reason, usage) };
-        fault::pass("gc.retired");
         if !freed.dry_run {
+            fault::pass("gc.retired");
             self.live.save_now(entry).await;
             if tree.symlink_metadata().is_ok() {
                 freed.stayed(&tree, "see lanes trash ls");
