@@ -141,9 +141,10 @@ fn find_configured(repo: &Repository, configured: &Path) -> Result<Root, Worktre
     Ok(Root { path, choice: Choice::Configured })
 }
 
-/// Makes the root again when [`release`] took it away since it was chosen.
+/// Makes the root again when [`release`] took it away since it was chosen, or only its marker: git makes the
+/// folders above a tree.
 pub(super) fn make_again(repo: &Repository, root: &Path) -> Result<(), WorktreeError> {
-    match fs::symlink_metadata(root) {
+    match fs::symlink_metadata(root.join(MARKER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(repo, root, Choice::Configured).map(drop)
         }

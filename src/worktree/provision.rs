@@ -171,6 +171,8 @@ async fn make(
     }
     progress(Step::Files);
     notes.extend(files::place(git, repo, order, &admin_dir).await?);
+    // Whoever released the root in the moment before git made it has taken the marker.
+    layout::make_again(repo, order.root.as_path())?;
     fault::at("provision.files")?;
     let meta = fs::symlink_metadata(&path).map_err(|error| WorktreeError::file("look at", &path, error))?;
     let admin_id = admin_dir.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();

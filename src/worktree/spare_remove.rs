@@ -144,12 +144,7 @@ pub async fn sweep_spares(
     let nothing = {
         let (repo, root, home, keep) = (repo.clone(), root.clone(), home.clone(), keep.clone());
         let look = move || {
-            let nothing = rubbish(&repo, &root, &home, &keep).is_empty()
-                && half_gone(&repo, &root, &home, &keep).is_empty();
-            if nothing {
-                layout::release(&repo, &root);
-            }
-            nothing
+            rubbish(&repo, &root, &home, &keep).is_empty() && half_gone(&repo, &root, &home, &keep).is_empty()
         };
         tokio::task::spawn_blocking(look).await.unwrap_or(false)
     };

@@ -75,6 +75,7 @@ async fn make(
 ) -> Result<Kept, WorktreeError> {
     let tree = spare::place_of(repo, want.root.as_path(), want.kind, name)?;
     add(git, repo, want, name, &tree, runner).await?;
+    super::layout::make_again(repo, want.root.as_path())?;
     let admin = admin_dir_of(repo, &tree)?;
     if admin.file_name() != Some(name.as_ref()) {
         let reason = "git gave its entry another name".to_owned();

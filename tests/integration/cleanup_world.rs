@@ -174,7 +174,12 @@ fn a_bind_mount_is_kept_and_told_and_nothing_in_it_is_touched() {
         assert!(unmounted.success());
         std::mem::forget(mount);
         scene.ok(&["trash", "empty", "--yes"]);
-        assert!(!scene.root().exists(), "nothing is left");
+        assert!(
+            !scene.root().exists(),
+            "left: {:?}",
+            std::fs::read_dir(scene.root())
+                .map(|all| all.flatten().map(|one| one.file_name()).collect::<Vec<_>>())
+        );
         assert_eq!(std::fs::read(outside.join("precious")).expect("there"), b"mine\n");
     }
 }
