@@ -43,7 +43,8 @@ impl Owner {
         let roots = self.roots_of(&workspace).await?;
         let mut freed = Freed { dry_run: asked.dry_run, reply: GcReply::default() };
         if asked.all && !asked.dry_run {
-            self.live.stock().rest(workspace.id).await;
+            let root = self.root_now(&workspace).await?;
+            self.live.stock().rest(&workspace, &root).await?;
         }
         for root in &roots {
             self.gc_left_behind(&workspace, root, &mut freed).await?;
@@ -56,6 +57,14 @@ impl Owner {
         self.gc_trash(&workspace, &roots, &mut freed).await?;
         fault::pass("gc.done");
         Ok(freed.reply)
+    }
+
+    /// Where the trees of a workspace are made now.
+    async fn root_now(&self, workspace: &Workspace) -> Result<PathBuf, Failure> {
+        let config = self.workspaces.config(&workspace.repo).await?;
+        let wanted = config.worktree.root.as_deref();
+        let root = layout::find(&workspace.repo, wanted, &self.home.worktrees())?;
+        Ok(root.path)
     }
 
     /// What crashes left.
@@ -76,9 +85,7 @@ impl Owner {
 
     /// Spares of ours that nobody needs: the stock knows, and hands them out meanwhile.
     async fn gc_spares(&self, workspace: &Workspace, all: bool, freed: &mut Freed) -> Result<(), Failure> {
-        let config = self.workspaces.config(&workspace.repo).await?;
-        let wanted = config.worktree.root.as_deref();
-        let root = layout::find(&workspace.repo, wanted, &self.home.worktrees())?.path;
+        let root = self.root_now(workspace).await?;
         let extent = if all { Extent::Every } else { Extent::Unneeded };
         let stock = self.live.stock();
         for (kept, why) in stock.surplus(workspace, &root, extent).await? {

@@ -41,7 +41,13 @@ enum Grasp {
 
 impl Stock {
     /// From now on makes no spares of a workspace until a lane is asked for there; waits for what is being made.
-    pub async fn rest(&self, id: WorkspaceId) {
+    ///
+    /// # Errors
+    /// Those of the configuration.
+    pub async fn rest(&self, workspace: &Workspace, root: &Path) -> Result<(), Failure> {
+        let id = workspace.id;
+        let limits = Limits::of(&self.workspaces.config(&workspace.repo).await?);
+        self.meet(id, &workspace.repo, root, limits).await;
         self.change(id, |shelf| shelf.rest());
         let _somebody_waits = self.pace.hurry();
         let calm = async {
@@ -55,6 +61,7 @@ impl Stock {
             }
         };
         let _what_is_at_work_stays = tokio::time::timeout(CALM_WITHIN, calm).await;
+        Ok(())
     }
 
     /// The spares of a workspace that nobody needs, with why, the least missed first. `root` is where its trees

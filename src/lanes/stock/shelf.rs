@@ -68,6 +68,8 @@ pub struct Shelf {
     making: Option<Wanted>,
     wanted: Option<Wanted>,
     rules: Rules,
+    /// Every spare was asked back: what is found at a start is not followed.
+    rests: bool,
     requests: VecDeque<Instant>,
     used_at: Instant,
     under_way: usize,
@@ -87,6 +89,7 @@ impl Shelf {
             making: None,
             wanted: None,
             rules,
+            rests: false,
             requests: VecDeque::new(),
             used_at: now,
             under_way: 0,
@@ -271,6 +274,11 @@ impl Shelf {
 
     /// From now on spares are to be this, by these rules.
     pub fn want(&mut self, wanted: Wanted, rules: Rules, source: Source) {
+        match source {
+            Source::Request => self.rests = false,
+            Source::Checkout | Source::Found if self.rests => return,
+            Source::Checkout | Source::Found => {}
+        }
         let is_meant = match source {
             Source::Request => true,
             Source::Checkout => self.wanted.is_some(),
@@ -293,7 +301,7 @@ impl Shelf {
 
     /// From now on no spares are made, until a lane is asked for.
     pub fn rest(&mut self) {
-        self.wanted = None;
+        (self.wanted, self.rests) = (None, true);
     }
 
     /// True when nothing is made, and nothing is being done with any spare.
