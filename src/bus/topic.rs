@@ -122,6 +122,10 @@ pub const TOPICS: &[Known] = &[
     known("lane.worktree.saved", "what was not committed is archived: {path, files, bytes}"),
     known("lane.worktree.set_aside", "somebody worked in a tree of the pool, it is in the trash now: {path, trash}"),
     known("lane.worktree.prepare_failed", "pool.prepare failed, pooled trees are not used until it or its files change: {reason}"),
+    known(
+        "lane.worktree.mounted",
+        "its overlay was not mounted, and is now or cannot be: {path, mounted, reason, error}",
+    ),
     known("lane.worktree.orphan_found", "a worktree that looks like ours has no lane: {path, suggestion}"),
     known("lane.par_task.bound", "a keeper holds a command of the lane: {task_id, kind, pid, keeper_pid}"),
     known("lane.par_task.terminated", "a keeper and its command are gone: {task_id, exit?}"),

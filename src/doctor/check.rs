@@ -108,6 +108,8 @@ pub enum Mend {
     Copies(Vec<PathBuf>),
     /// Lets trees of ours find their repository again: the tree and its admin directory.
     Links(Vec<(PathBuf, PathBuf)>),
+    /// Has the owner mount the overlays that are not.
+    Overlays,
     /// Takes a setting out of the configuration that all worktrees of a repository share.
     Setting {
         /// The common git directory.

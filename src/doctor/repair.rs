@@ -64,6 +64,7 @@ async fn one(subject: &Subject, mend: &Mend) -> Result<String, Failure> {
             Err(LockError::Held { .. }) => ask_to_reconcile(subject).await,
             Err(other) => Err(other.into()),
         },
+        Mend::Overlays => ask_to_reconcile(subject).await,
         Mend::Modes(paths) => close_to_others(paths),
         Mend::Copies(paths) => alone(home, || remove_copies(home, paths)),
         Mend::Links(trees) => lead_back(home, trees).await,

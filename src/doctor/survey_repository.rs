@@ -25,7 +25,8 @@ use crate::proc;
 use crate::worktree::links::{Link, LinkState, links, vaults};
 use crate::worktree::resolve::heads;
 use crate::worktree::{
-    self, Floors, Git, Mode, Place, Repository, TrashEntry, WorktreeError, discover, layout, trash,
+    self, Floors, Git, Mode, Place, Repository, TrashEntry, WorktreeError, discover, layout, overlay,
+    overlays, trash,
 };
 
 /// Files of an index that are looked for, at most.
@@ -190,6 +191,11 @@ async fn look(
     let mut roots: BTreeSet<PathBuf> = root.into_iter().map(|root| root.path).collect();
     let lanes = records.open.iter().flatten().filter(|(_lane, place)| *place == repo.common_dir);
     roots.extend(lanes.map(|(lane, _place)| lane.order.root.to_path_buf()));
+    let (of, home, looked) = (repo.clone(), subject.home.clone(), roots.clone());
+    let found = move || looked.iter().flat_map(|root| overlays(&of, root, &home)).collect::<Vec<_>>();
+    let watched = matches!(daemon, DaemonFacts::Answers { .. });
+    let found = within("trees.overlay", patience, found).await;
+    checks.extend(found.map_or_else(|late| vec![late], |found| trees::judge_overlays(&found, watched)));
     checks.extend(kept(subject, git, daemon, repo, &config, roots).await);
     checks
 }
@@ -285,13 +291,21 @@ fn tree_facts(
         ),
     };
     TreeFacts {
-        links: settled(&repo.common_dir),
+        links: settled(&repo.common_dir).into_iter().filter(|link| !is_unmounted(link)).collect(),
         home,
         root_refused: refused,
         one_file_system: one,
         branch_in_the_way: branch,
         unreadable_by_libgit2: (!repo.libgit2).then(|| discover::libgit2_refuses(&repo.common_dir)).flatten(),
     }
+}
+
+/// True for the folder of an overlay that is not mounted: that is said by itself.
+fn is_unmounted(link: &Link) -> bool {
+    let lane = link.order.as_ref().filter(|_| link.state == LinkState::NoLink);
+    lane.is_some_and(|order| {
+        overlay::of(order.root.as_path(), order.lane_id).is_ok_and(|found| found.is_some())
+    })
 }
 
 /// The links, once those that do not fit are no longer just being made: git writes an entry file by file.

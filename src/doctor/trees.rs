@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Mend, count, some};
 use crate::config::size_text;
 use crate::worktree::links::{Link, LinkState};
+use crate::worktree::{Standing, Stands};
 
 /// A lock file that is older belongs to no call of git that goes well.
 const OLD_LOCK: Duration = Duration::from_secs(10 * 60);
@@ -130,6 +131,35 @@ fn links(facts: &TreeFacts) -> Vec<Check> {
         let trees =
             count(facts.links.len(), "worktree finds its repository", "worktrees find their repository");
         checks.push(Check::ok(ID, trees));
+    }
+    checks
+}
+
+/// Says how the overlays of lanes are; nothing where there are none.
+pub fn judge_overlays(overlays: &[Stands], watched: bool) -> Vec<Check> {
+    const ID: &str = "trees.overlay";
+    let mut checks = Vec::new();
+    for stands in overlays {
+        let (name, at) = (&stands.name, stands.at.display());
+        let down = match &stands.standing {
+            Standing::Up => continue,
+            Standing::Down => format!("the overlay of lane {name} is not mounted on {at}"),
+            Standing::Templateless(why) => format!("the overlay of lane {name} shows nothing: {why}"),
+            Standing::Blocked(what) => {
+                let message = format!("the overlay of lane {name} cannot be mounted on {at}: {what}");
+                checks.push(Check::fail(ID, message).hint("move that away, then: lanes doctor --fix"));
+                continue;
+            }
+        };
+        checks.push(match watched {
+            true => Check::fail(ID, down)
+                .hint("nothing of it is lost; lanes doctor --fix has the daemon mount it")
+                .mend(Mend::Overlays),
+            false => Check::note(ID, down).hint("the daemon mounts it when it starts: lanes daemon start"),
+        });
+    }
+    if checks.is_empty() && !overlays.is_empty() {
+        checks.push(Check::ok(ID, count(overlays.len(), "overlay is mounted", "overlays are mounted")));
     }
     checks
 }

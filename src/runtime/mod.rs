@@ -17,6 +17,7 @@ mod orphan_look;
 mod orphan_requests;
 mod orphans;
 mod other_requests;
+mod overlays;
 mod owner;
 mod recover;
 mod resolve;

@@ -193,12 +193,20 @@ fn on_one_file_system(found: &Found, root: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::MetadataExt as _;
     let root_dev = root.symlink_metadata().map(|facts| facts.dev());
     match (found.identity, root_dev) {
-        (Some((dev, _ino)), Ok(root_dev)) if dev != root_dev => {
+        (Some((dev, _ino)), Ok(root_dev)) if dev != root_dev && !is_overlay_of(found, root) => {
             let message = format!("{} lies on another file system than the trash", found.path.display());
             Err(Failure::new(Code::Io, message).hint("unmount it, or move what it holds yourself"))
         }
         (Some(_) | None, _) => Ok(()),
     }
+}
+
+/// True for a tree that is an overlay in this root: its layers are on the root's file system.
+fn is_overlay_of(found: &Found, root: &Path) -> bool {
+    let order = worktree::discover::gitfile_target(&found.path.join(".git"))
+        .and_then(|admin| worktree::read_token(&found.path.join(admin)));
+    let overlay = order.filter(|order| order.root.as_path() == root);
+    overlay.is_some_and(|order| worktree::overlay::of(root, order.lane_id).is_ok_and(|found| found.is_some()))
 }
 
 /// A name that no open lane has, after the folder's.

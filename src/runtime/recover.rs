@@ -51,6 +51,7 @@ impl Owner {
         fault::at("recover.begin")?;
         let recovery = Recovery { bus: &self.bus, registry: &self.registry, outside: self };
         self.take_up_workspaces().await?;
+        let mut views = self.raise_overlays(extent, context).await?;
         let here: Vec<WorkspaceId> = self.workspaces.all().iter().map(|workspace| workspace.id).collect();
         let (survey, found) = recovery.survey().await?;
         let mut plan = plan(&survey);
@@ -61,13 +62,13 @@ impl Owner {
             plan.repairs.retain(|planned| matches!(planned.repair, Repair::Adopt(_)));
         }
         if extent == Extent::Look {
-            return Ok(plan.repairs.into_iter().map(|planned| view(planned, false, None)).collect());
+            views.extend(plan.repairs.into_iter().map(|planned| view(planned, false, None)));
+            return Ok(views);
         }
-        if !plan.repairs.is_empty() {
-            self.mention(context.draft("reconciliation.started", json!({ "repairs": plan.repairs.len() })))
-                .await?;
+        let all = plan.repairs.len() + views.len();
+        if all > 0 {
+            self.mention(context.draft("reconciliation.started", json!({ "repairs": all }))).await?;
         }
-        let mut views = Vec::new();
         for planned in plan.repairs {
             let result = match fault::at("recover.repair") {
                 Ok(()) => recovery.repair(&planned.repair, &found, context).await,

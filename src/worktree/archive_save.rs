@@ -20,6 +20,7 @@ use super::error::{WorktreeError, is_disk_full, quoted};
 use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Repository, Saved, TrashEntry};
+use super::overlay::{self, Overlay};
 use super::pace::{Pace, Stint};
 use super::pins::{answer, plain};
 use super::pins_copy;
@@ -102,7 +103,8 @@ pub async fn save_until(
             }
             other => other?,
         };
-        let job = Job { spot: spot.clone(), tracked, oid_len: repo.oid_len, limit: limit_bytes };
+        let overlay = overlay::of(root, lane_id)?;
+        let job = Job { spot: spot.clone(), overlay, tracked, oid_len: repo.oid_len, limit: limit_bytes };
         let held = lock.clone();
         let work = move |pace: &Pace, cancel: &CancellationToken| {
             let _held = held;
@@ -125,10 +127,11 @@ pub async fn save_until(
     }
     if last == SaveStep::Free && matches!(entry.saved, Saved::Archived { .. }) {
         fault::at("save.recorded")?;
-        let tree = spot.tree();
+        let (tree, root) = (spot.tree(), root.to_path_buf());
         let held = lock.clone();
         let work = move |pace: &Pace, _cancel: &CancellationToken| {
             let _held = held;
+            overlay::free(&root, lane_id, &tree, pace)?;
             remove_tree(&tree, None, pace)
         };
         let stays = match pace.run("freeing a retired tree", work).await {
@@ -172,6 +175,7 @@ enum Outcome {
 
 struct Job {
     spot: Spot,
+    overlay: Option<Overlay>,
     tracked: HashMap<Vec<u8>, Tracked>,
     oid_len: usize,
     limit: u64,
@@ -204,6 +208,7 @@ impl Job {
             return Err(Halt::Unfit("it has initialised submodules".to_owned()));
         }
         let tree = self.spot.tree();
+        self.look_whole(&tree)?;
         if let Some(at) = in_use::mounts_below(&tree).first() {
             return Err(Halt::Later(in_use::mounted_at(at)));
         }
@@ -240,6 +245,7 @@ impl Job {
         {
             return Err(Halt::Later("something changed it while it was being saved".to_owned()));
         }
+        self.look_whole(&tree)?;
         fault::at("save.written").map_err(io::Error::from)?;
         std::fs::rename(&manifest, self.spot.manifest())?;
         fault::at("save.half").map_err(io::Error::from)?;
@@ -247,6 +253,15 @@ impl Job {
         trash::sync_parent(&archive)?;
         let bytes = std::fs::metadata(self.spot.archive())?.len();
         Ok(Saved::Archived { files, bytes })
+    }
+
+    /// An overlay shows all of the tree only while it is mounted and its template is there.
+    fn look_whole(&self, tree: &Path) -> Result<(), Halt> {
+        let Some(overlay) = &self.overlay else { return Ok(()) };
+        if let Some(why) = overlay.lost_template() {
+            return Err(Halt::Later(why));
+        }
+        overlay.bring_up(tree).map(drop).map_err(|error| Halt::Later(error.with_hint()))
     }
 
     /// Marks the files that git can give back; returns the number of the other paths and their bytes.

@@ -271,6 +271,20 @@ pub enum WorktreeError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// No overlay can be made here.
+    #[error("worktree.backend is overlay, and an overlay cannot be made: {reason}")]
+    OverlayRefused {
+        /// Why not.
+        reason: String,
+    },
+    /// The tree is an overlay that is not mounted: its folder shows nothing of it.
+    #[error("the overlay of {} is not mounted: {reason}", quoted_path(.path))]
+    Unmounted {
+        /// Where it belongs.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The work did not come to its end because the runtime is going down.
     #[error("could not finish {attempt}: the runtime stopped")]
     Stopped {
@@ -302,7 +316,7 @@ impl WorktreeError {
             Self::NameInvalid { .. } | Self::BranchInvalid { .. } => Code::NameInvalid,
             Self::BranchExists { .. } => Code::BranchExists,
             Self::BranchCheckedOut { .. } => Code::BranchCheckedOut,
-            Self::Root { .. } | Self::Place { .. } => Code::ConfigInvalid,
+            Self::Root { .. } | Self::Place { .. } | Self::OverlayRefused { .. } => Code::ConfigInvalid,
             Self::DiskLow { .. } => Code::DiskLow,
             Self::Lock { .. } => Code::Busy,
             Self::File { source, .. } => failure::about(source).0,
@@ -313,6 +327,7 @@ impl WorktreeError {
             | Self::RemoveTree { .. }
             | Self::CopyTree { .. }
             | Self::Record { .. }
+            | Self::Unmounted { .. }
             | Self::Stopped { .. } => Code::Io,
         }
     }
@@ -403,6 +418,12 @@ impl WorktreeError {
             Self::CopyTree { .. } => "the tree it was to be copied from is not used; nothing else is to be done".to_owned(),
             Self::Record { .. } => {
                 "it is damaged: move it aside when you do not need it, then: lanes reconcile".to_owned()
+            }
+            Self::OverlayRefused { .. } => {
+                "set worktree.backend to auto, pool, copy or git; or correct that, then try again".to_owned()
+            }
+            Self::Unmounted { .. } => {
+                "nothing of it is lost; lanes doctor --fix mounts it, or says what is in the way".to_owned()
             }
             Self::Stopped { .. } => "it is taken up again when the daemon starts".to_owned(),
         }

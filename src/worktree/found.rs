@@ -9,10 +9,11 @@ use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::layout::write_private;
 use super::model::{Base, Branch, Order, Repository, Tree};
+use super::overlay;
 use super::pace::Pace;
 use super::remove::remove_tree;
 use super::restore_admin::free_name;
-use super::token::write_token;
+use super::token::{read_token, write_token};
 use super::trash::is_there;
 use super::trash_branch::used_branches;
 use super::trash_locate::{admin_path, gitfile};
@@ -59,6 +60,7 @@ pub async fn take_hold(
         None => make_entry(git, repo, &found.path, order).await?,
     };
     let admin = admin_path(repo, &admin_id)?;
+    take_overlay(&admin, order)?;
     let head = commit_of(git, &Place::git_dir(&admin), "HEAD").await?;
     let branch = branch_of(git, repo, &admin).await?;
     let base = match head {
@@ -87,6 +89,17 @@ pub async fn take_hold(
         notes: Vec::new(),
     };
     Ok((order, tree))
+}
+
+/// The layers of an overlay go by the id of its lane.
+fn take_overlay(admin: &Path, order: &Order) -> Result<(), WorktreeError> {
+    let Some(before) = read_token(admin).filter(|before| before.lane_id != order.lane_id) else {
+        return Ok(());
+    };
+    match overlay::of(before.root.as_path(), before.lane_id)? {
+        Some(overlay) => overlay.hand_over(order.root.as_path(), order.lane_id),
+        None => Ok(()),
+    }
 }
 
 fn check(path: &Path, expected: (u64, u64)) -> Result<(), WorktreeError> {

@@ -15,7 +15,7 @@ use super::hooks::{Hooks, hook_failed};
 use super::model::{Order, Repository, Tree};
 use super::settings::Settings;
 use super::spare::Kept;
-use super::{claim, copy, files, layout, left_lock, lock, reserve, size, token, undo};
+use super::{claim, copy, files, layout, left_lock, lock, overlay_make, reserve, size, token, undo};
 use crate::fault;
 
 /// How often a step is tried that failed because another git held one of its lock files for a moment.
@@ -225,6 +225,10 @@ impl Ground<'_> {
                 layout::make_again(repo, order.root.as_path())?;
                 notes.push(format!("{error}; git made the tree"));
             }
+            // Nothing else is to be in its place.
+            Some(Err(error)) if error.is_of_spare() => {
+                return Err(WorktreeError::OverlayRefused { reason: error.to_string() });
+            }
             Some(Err(error)) => return Err(error),
         }
         add_tree(git, repo, order, runner, hooks).await?;
@@ -249,8 +253,7 @@ impl Ground<'_> {
             }
             Way::Overlay(template) => {
                 self.check_print(&template)?;
-                let reason = "this way is not there yet".to_owned();
-                Err(WorktreeError::NotStocked { reason })
+                overlay_make::overlay(git, repo, &template, order).await
             }
         }
     }

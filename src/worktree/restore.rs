@@ -14,6 +14,7 @@ use super::archive_walk::open_top;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::model::{Branch, Order, Repository, Saved, TrashEntry, Tree};
+use super::overlay::{self, Overlay};
 use super::pace::Pace;
 use super::pins_copy;
 use super::remove::remove_tree;
@@ -120,6 +121,9 @@ pub async fn bring_back_until(
     };
     fault::at("restore.unpacked")?;
     let source = if from_archive { spot.staging() } else { spot.tree() };
+    if let Some(overlay) = overlay::of(entry.order.root.as_path(), entry.order.lane_id)? {
+        overlay.bring_up(&source)?;
+    }
     if !is_there(&source)? {
         // It was gone before the lane was retired: an empty tree, everything deleted.
         std::fs::create_dir(&source).map_err(|error| WorktreeError::file("make", &source, error))?;
@@ -177,6 +181,9 @@ pub async fn roll_back(
     let Some(intent) = trash::read_record::<Restoring>(&spot.restoring())? else { return Ok(()) };
     fault::at("rollback.begin")?;
     let place = intent.order.path.to_path_buf();
+    if let Some(overlay) = overlay::of(intent.order.root.as_path(), intent.order.lane_id)? {
+        put_back_overlay(&overlay, &place, &spot, lane_id)?;
+    }
     if is_there(&place)? {
         let now = identity(&place)?;
         // Devices are numbered anew by a start of the machine; the token is what stays.
@@ -196,6 +203,28 @@ pub async fn roll_back(
     trash::remove_file_if_there(&spot.restoring())
         .and_then(|()| trash::sync_parent(&spot.restoring()))
         .map_err(|error| WorktreeError::file("remove", spot.restoring(), error))
+}
+
+/// Puts an overlay that was moved to its new lane's place, or was about to be, into the trash again. One that
+/// was unmounted since is mounted by whoever needs it.
+fn put_back_overlay(
+    overlay: &Overlay,
+    place: &Path,
+    spot: &Spot,
+    lane_id: LaneId,
+) -> Result<(), WorktreeError> {
+    match overlay.place(place)? {
+        overlay::Place::Mounted(dev, ino) => rename_checked(place, &spot.tree(), (dev, ino))?,
+        overlay::Place::Bare => {
+            std::fs::remove_dir(place).map_err(|error| WorktreeError::file("remove", place, error))?
+        }
+        overlay::Place::Missing | overlay::Place::Taken(_) => {}
+    }
+    if !is_there(&spot.tree())? {
+        std::fs::create_dir(spot.tree()).map_err(|error| WorktreeError::file("make", spot.tree(), error))?;
+    }
+    let root = spot.dir.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    overlay.hand_over(root, lane_id)
 }
 
 /// The lane that an entry is being brought back as. Blocks.
@@ -256,10 +285,19 @@ pub(super) async fn forget(spot: &Spot, pace: &Pace) -> Result<Option<String>, W
         tracing::warn!(entry = %spot.dir.display(), %error, "after a power cut it may be in the trash again");
     }
     fault::pass("forget.taken");
-    let work = move |pace: &Pace, _cancel: &CancellationToken| remove_tree(&gone, None, pace);
+    let work = move |pace: &Pace, _cancel: &CancellationToken| free(&gone, pace);
     let left = pace.run("freeing an entry of the trash", work).await.err().map(|error| error.with_hint());
     tidy(&spot.dir);
     Ok(left)
+}
+
+/// Frees an entry that is out of the trash already.
+pub(super) fn free(gone: &Path, pace: &Pace) -> Result<(), WorktreeError> {
+    let name = gone.file_name().and_then(|name| name.to_str()?.strip_prefix(GONE_PREFIX)?.parse().ok());
+    if let (Some(lane_id), Some(root)) = (name, gone.parent().and_then(Path::parent)) {
+        overlay::discard(root, lane_id, &gone.join("tree"), pace)?;
+    }
+    remove_tree(gone, None, pace).map(drop)
 }
 
 /// Removes the folder of the trash when it is empty.
@@ -305,6 +343,10 @@ impl Work<'_> {
 
     async fn tree(&self, notes: &mut Vec<String>) -> Result<(), WorktreeError> {
         let place = self.intent.order.path.to_path_buf();
+        if let Some(overlay) = overlay::of(self.entry.order.root.as_path(), self.entry.order.lane_id)? {
+            overlay.hand_over(self.intent.order.root.as_path(), self.intent.order.lane_id)?;
+            fault::at("overlay.moved")?;
+        }
         rename_checked(self.source, &place, (self.intent.dev, self.intent.ino))?;
         fault::at("restore.moved")?;
         let admin = self.repo.common_dir.join("worktrees").join(&self.intent.admin_id);

@@ -15,7 +15,7 @@ use super::prepared::verify_spare;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::set_aside::set_aside;
 use super::spare::{self, Kept, Spare, write_spare};
-use super::spare_remove::discard;
+use super::spare_remove::{check_unused, discard};
 use super::template::PLAIN_INDEX;
 use super::trash_retire::commit_of;
 use crate::{clock, fault};
@@ -76,7 +76,7 @@ pub fn decides_looks(raw: &[u8]) -> bool {
 /// afterwards every file is compared with the index. What a crash or a dropped future leaves of it is rubbish.
 ///
 /// # Errors
-/// `SpareUnusable` when it is not as it was made: one that was edited before is still there, for its caller to
+/// `SpareUnusable` when it is not as it was made, or lanes lie on it: one that was edited before is still there, for its caller to
 /// set aside; one that was edited meanwhile is in the trash. Otherwise what git or the disk said: then it is
 /// removed.
 pub async fn retarget(git: &Git, repo: &Repository, kept: &Kept, to: &str) -> Result<Kept, WorktreeError> {
@@ -108,6 +108,7 @@ async fn begin(repo: &Repository, kept: &Kept) -> Result<(), WorktreeError> {
     let (repo, kept) = (repo.clone(), kept.clone());
     blocking(move || {
         check_spare(&repo, &kept, kept.spare.kind)?;
+        check_unused(&kept)?;
         write_spare(&kept.admin(&repo), &Spare { ready: false, ..kept.spare })?;
         drop(held);
         fault::at("retarget.begun")?;

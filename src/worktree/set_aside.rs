@@ -8,6 +8,7 @@ use super::found::{Found, take_hold};
 use super::git::Git;
 use super::model::{Base, Branch, Order, Repository, TrashEntry};
 use super::spare::{Kept, SPARE_REASON, forget_spare, read_spare};
+use super::spare_remove::check_unused;
 use super::token::lock_reason;
 use super::trash::{self, Spot};
 use super::trash_retire::retire;
@@ -23,13 +24,14 @@ const NOTE: &str =
 /// found like every such tree.
 ///
 /// # Errors
-/// `SpareUnusable` when it is no spare any more, `NotOurs` when another folder is there; those of
+/// `SpareUnusable` when it is no spare any more or overlays live on it, `NotOurs` when another folder is there; those of
 /// [`retire`](super::retire).
 pub async fn set_aside(git: &Git, repo: &Repository, kept: &Kept) -> Result<TrashEntry, WorktreeError> {
     let admin = kept.admin(repo);
     if read_spare(&admin).is_none() {
         return unusable(kept.tree(), "it is nobody's spare any more");
     }
+    check_unused(kept)?;
     let found = Found {
         path: kept.tree().to_path_buf(),
         identity: Some((kept.dev, kept.ino)),

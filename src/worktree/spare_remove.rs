@@ -16,7 +16,7 @@ use super::resolve::{admin_dirs, tree_of};
 use super::spare::{Kept, SpareKind, is_named_by, read_spare};
 use super::token::has_order;
 use super::trash::is_there;
-use super::{layout, undo};
+use super::{layout, overlay, undo};
 use crate::fault;
 
 /// What the name of a tree begins with that is being deleted.
@@ -46,7 +46,7 @@ pub(super) fn stage_of(repo: &Repository, name: &str) -> PathBuf {
 /// lane's by now, or not where it was, is left alone.
 ///
 /// # Errors
-/// `SpareUnusable` when it is no such spare any more; `Lock`, `File`, `RemoveTree`: it may be repeated, and a
+/// `SpareUnusable` when it is no such spare any more, or overlays live on it; `Lock`, `File`, `RemoveTree`: it may be repeated, and a
 /// sweep goes on with it.
 pub async fn remove_spare(
     _git: &Git,
@@ -61,6 +61,7 @@ pub async fn remove_spare(
         if read_spare(&admin).is_none_or(|spare| spare.home != kept_.spare.home) {
             return super::claim::unusable(kept_.tree(), "it is nobody's spare any more");
         }
+        check_unused(&kept_)?;
         let gone = take_away(&repo_, kept_.spare.root.as_path(), &kept_.name)?;
         drop(held);
         free(&gone, &pace)?;
@@ -68,6 +69,14 @@ pub async fn remove_spare(
         Ok(())
     });
     work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "removing a spare" })?
+}
+
+/// Refuses a template that overlays live on. They are made with the workspace lock held.
+pub(super) fn check_unused(kept: &Kept) -> Result<(), WorktreeError> {
+    match overlay::in_use(kept.spare.root.as_path()).contains(&kept.name) {
+        true => super::claim::unusable(kept.tree(), "lanes live on it"),
+        false => Ok(()),
+    }
 }
 
 /// Takes away what was made of a spare that came to nothing. What fails is for the log: a sweep tries again.
@@ -88,11 +97,11 @@ pub(super) async fn discard(repo: &Repository, root: &Path, name: &str) {
     }
 }
 
-/// Renames the trees and entries of a name out of the way, where no lane has them.
+/// Renames the trees and entries of a name out of the way, where no lane has them or lives on them.
 fn take_away(repo: &Repository, root: &Path, name: &str) -> Result<Vec<PathBuf>, WorktreeError> {
     let admin = repo.common_dir.join("worktrees").join(name);
     let mut gone = Vec::new();
-    if has_order(&admin) {
+    if has_order(&admin) || overlay::in_use(root).contains(name) {
         return Ok(gone);
     }
     let mut take = |from: PathBuf, to: PathBuf| {

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::budget::Usage;
 use super::error::WorktreeError;
 use super::model::{Saved, TrashEntry};
+use super::overlay;
 use super::size::measure;
 use crate::clock::Timestamp;
 use crate::fault;
@@ -179,13 +180,20 @@ pub fn size(entry: &TrashEntry) -> Result<u64, WorktreeError> {
     usage(entry).map(|usage| usage.bytes)
 }
 
-/// What an entry takes on the disk; otherwise as [`size`].
+/// What an entry takes on the disk, with the layers of an overlay; otherwise as [`size`].
 ///
 /// # Errors
 /// As [`size`].
 pub fn usage(entry: &TrashEntry) -> Result<Usage, WorktreeError> {
-    let dir = place(entry);
-    measure(&dir).map_err(|source| WorktreeError::file("measure", &dir, source))
+    let of = |path: &Path| measure(path).map_err(|source| WorktreeError::file("measure", path, source));
+    let mut all = of(&place(entry))?;
+    let layers = overlay::dir_of(entry.order.root.as_path(), entry.order.lane_id);
+    if is_there(&layers)? {
+        let beside = of(&layers)?;
+        all.bytes += beside.bytes;
+        all.inodes += beside.inodes;
+    }
+    Ok(all)
 }
 
 /// The entries to be emptied: those older than `keep`, then the oldest until the rest fits in `max_bytes`.

@@ -10,8 +10,7 @@ use super::layout;
 use super::model::Repository;
 use super::pace::Pace;
 use super::pins_vault::{self, VAULT_DIR};
-use super::remove::remove_tree;
-use super::restore::{forget, tidy};
+use super::restore::{forget, free, tidy};
 use super::trash::{self, GONE_PREFIX, Spot, TRASH_DIR, is_there};
 use super::trash_lock;
 use crate::fault;
@@ -115,7 +114,7 @@ pub fn sweep(root: &Path, pace: &Pace) -> Vec<String> {
     let mut left = Vec::new();
     for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(GONE_PREFIX) {
-            left.extend(remove_tree(&entry.path(), None, pace).err().map(|error| error.with_hint()));
+            left.extend(free(&entry.path(), pace).err().map(|error| error.with_hint()));
         }
     }
     tidy(&trash.join("entry"));

@@ -15,6 +15,8 @@ use super::error::{WorktreeError, quoted, quoted_path};
 use super::git::{Git, Mode, Place};
 use super::in_use;
 use super::model::{Order, Repository, Saved, TrashEntry, Tree};
+use super::overlay;
+use super::overlay_mount::rename_mounted;
 use super::pace::Pace;
 use super::pins::{self, plain};
 use super::pins_copy;
@@ -81,6 +83,7 @@ pub async fn retire_until(
     last: RetireStep,
 ) -> Result<TrashEntry, WorktreeError> {
     let spot = Spot::new(order.root.as_path(), order.lane_id);
+    let tree = &overlay::settled(order, tree)?;
     let mut entry = match trash::load(&spot)? {
         Some(entry) if entry.order.token == order.token => entry,
         Some(_other) => {
@@ -124,6 +127,9 @@ pub async fn retire_until(
 /// # Errors
 /// `NotOurs` for a record that names no admin directory, `File` when something cannot be looked at.
 pub fn foretell(repo: &Repository, order: &Order, tree: &Tree) -> Result<Vec<String>, WorktreeError> {
+    if let Some(error) = overlay::unmounted(order)? {
+        return Ok(vec![error.to_string()]);
+    }
     let (_admin, mut notes) = look(repo, order, tree)?;
     notes.extend(mounted(repo, order, tree)?);
     Ok(notes)
@@ -346,13 +352,21 @@ pub(super) fn rename_checked(from: &Path, to: &Path, expect: (u64, u64)) -> Resu
             rustix::fs::fchmod(&folder, mode).map_err(failed)?;
             renamed.map_err(failed)?;
         }
+        // The folder of an overlay.
+        Err(rustix::io::Errno::BUSY) => {
+            rename_mounted(from, (above.as_fd(), name), (into.as_fd(), new_name)).map_err(failed)?;
+        }
         other => other.map_err(failed)?,
     }
     let stat = rustix::fs::statat(&into, new_name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     if (stat.st_dev, stat.st_ino) == expect {
         return Ok(());
     }
-    rustix::fs::renameat_with(&into, new_name, &above, name, flags).map_err(failed)?;
+    match rustix::fs::renameat_with(&into, new_name, &above, name, flags) {
+        Err(rustix::io::Errno::BUSY) => rename_mounted(to, (into.as_fd(), new_name), (above.as_fd(), name)),
+        other => other,
+    }
+    .map_err(failed)?;
     let reason = "another folder was put in its place just now".to_owned();
     Err(WorktreeError::NotOurs { path: from.to_path_buf(), reason })
 }

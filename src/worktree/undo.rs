@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::provision::{LOCK_PATIENCE, MARK};
 use super::resolve::{admin_dirs, heads, tree_of};
 use super::spare::SpareKind;
-use super::{begun, layout, lock::WorkspaceLock, remove::remove_tree, token};
+use super::{begun, layout, lock::WorkspaceLock, overlay, remove::remove_tree, token};
 use crate::fault;
 use crate::ids::LaneId;
 
@@ -106,6 +106,8 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
     let admin_aside = aside(&repo.common_dir, order, "admin");
     let all = admin_dirs(&repo.common_dir);
     let ours: Vec<_> = all.iter().map(|(_id, dir)| dir).filter(|dir| token::is_of(dir, order)).collect();
+    let layers_aside = aside(order.root.as_path(), order, "layers");
+    overlay::set_aside(order.root.as_path(), order.lane_id, path, &layers_aside)?;
     // The tree goes first: its admin entry is what proves it ours. A claim may have been cut off before it
     // came to move the tree out of the pool.
     let pool = order.root.as_path().join(SpareKind::Pooled.folder());
@@ -129,7 +131,7 @@ fn take_out(repo: &Repository, order: &Order) -> Result<Vec<PathBuf>, WorktreeEr
     // Removes an empty folder only.
     let _not_empty_or_gone = fs::remove_dir(path);
     let stage = stage_of(repo, order);
-    Ok([tree_aside, pooled_aside, admin_aside, stage]
+    Ok([tree_aside, pooled_aside, layers_aside, admin_aside, stage]
         .into_iter()
         .filter(|aside| aside.symlink_metadata().is_ok())
         .collect())

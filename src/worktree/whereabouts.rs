@@ -7,6 +7,7 @@ use super::changes::changes;
 use super::error::WorktreeError;
 use super::git::{Git, Place};
 use super::model::{Order, Repository, Tree};
+use super::overlay;
 use super::pins::scan_ids;
 use super::token::found_tree;
 use super::trash::read_small;
@@ -32,10 +33,14 @@ pub enum Whereabouts {
 /// by a start of the machine. What does not carry it must be the folder of the record by device and inode.
 ///
 /// # Errors
-/// `File` when the place cannot be looked at, `NotOurs` when the record names no admin directory.
+/// `File` when the place cannot be looked at, `NotOurs` when the record names no admin directory, `Unmounted`
+/// for an overlay that is not mounted: nothing can be told of it then.
 pub fn whereabouts(repo: &Repository, order: &Order, tree: &Tree) -> Result<Whereabouts, WorktreeError> {
     if let Ok(found) = found_tree(repo, order) {
         return Ok(Whereabouts::Here(Box::new(Tree { dev: found.dev, ino: found.ino, ..tree.clone() })));
+    }
+    if let Some(error) = overlay::unmounted(order)? {
+        return Err(error);
     }
     Ok(match find_tree_of(repo, order, tree)? {
         TreeAt::Here(place) if place == tree.path.as_path() => Whereabouts::Here(Box::new(tree.clone())),

@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use lanes::worktree::{Order, Tree, Way, admin_dir_of};
+use lanes::worktree::{Order, Tree, Way, admin_dir_of, probe};
 
 use crate::support::git::Yard;
+use crate::support::overlay::Unmounted;
 use crate::support::spare::Stocked;
 use crate::support::work::picture;
 
@@ -218,8 +219,14 @@ async fn every_way_makes_what_git_makes() {
         let git = looks(&stocked, &order, &path);
         let (order, tree) = by(&stocked, "by-git", Way::Git).await;
         assert_same(shape, "git", &git, looks(&stocked, &order, tree.path.as_path()));
+        let _mounts = Unmounted(stocked.yard.path());
         let template = stocked.template().await;
         let pooled = stocked.pooled_of(&template).await.expect("a pooled tree");
+        // Where this user may mount.
+        if probe(&stocked.root.path).is_ok() {
+            let (order, tree) = by(&stocked, "by-overlay", Way::Overlay(template.clone())).await;
+            assert_same(shape, "overlay", &git, looks(&stocked, &order, tree.path.as_path()));
+        }
         let (order, tree) = by(&stocked, "by-copy", Way::Copy(template)).await;
         assert_same(shape, "copy", &git, looks(&stocked, &order, tree.path.as_path()));
         let (order, tree) = by(&stocked, "by-pool", Way::Pool(pooled)).await;

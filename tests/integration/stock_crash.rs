@@ -14,20 +14,6 @@ fn scene(fault: &str) -> Scene {
     scene
 }
 
-/// Waits until the daemon has died of its fault.
-fn dies(scene: &Scene) {
-    let lock = scene.home().join("daemon.lock");
-    until("the daemon dies", || {
-        let text = fs::read_to_string(&lock).unwrap_or_default();
-        let holder: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-        let pid = holder.as_ref().and_then(|holder| holder["pid"].as_u64());
-        pid.is_some_and(|pid| {
-            let process = u32::try_from(pid).ok().and_then(lanes::proc::process);
-            process.is_none_or(|process| process.is_dead())
-        })
-    });
-}
-
 /// What there is of spares is ready, and as a checkout would be; lanes too; and nothing lies about.
 #[track_caller]
 fn check_all(scene: &Scene) {
@@ -74,7 +60,7 @@ fn check_all(scene: &Scene) {
 fn check_background(point: &str) {
     let mut scene = scene(&format!("{point}=kill"));
     let _perhaps_cut_off = scene.lanes(&["create", "before"]);
-    dies(&scene);
+    scene.daemon_dies();
     scene.set("LANES_FAULTS", "");
     check_all(&scene);
 }
@@ -105,7 +91,7 @@ fn while_a_tree_is_handed_out() {
         scene.ok(&["daemon", "stop"]);
         scene.set("LANES_FAULTS", format!("{point}=kill"));
         let _cut_off = scene.lanes(&["create", "cut-off"]);
-        dies(&scene);
+        scene.daemon_dies();
         scene.set("LANES_FAULTS", "");
         check_all(&scene);
     }
@@ -122,7 +108,7 @@ fn while_spares_follow_the_base() {
         scene.commit("more");
         scene.set("LANES_FAULTS", format!("{point}=kill"));
         let _perhaps_cut_off = scene.lanes(&["create", "during"]);
-        dies(&scene);
+        scene.daemon_dies();
         scene.set("LANES_FAULTS", "");
         check_all(&scene);
     }
@@ -138,7 +124,7 @@ fn while_spares_are_given_up() {
         scene.write("lanes.toml", "[pool]\nsize = 0\n");
         scene.set("LANES_FAULTS", format!("{point}=kill"));
         let _perhaps_cut_off = scene.lanes(&["create", "during"]);
-        dies(&scene);
+        scene.daemon_dies();
         scene.set("LANES_FAULTS", "");
         fs::remove_file(scene.repo().join("lanes.toml")).expect("removes");
         check_all(&scene);
@@ -157,7 +143,7 @@ fn while_a_tree_that_somebody_worked_in_is_put_aside() {
     fs::write(tree.join("new.txt"), "mine, too\n").expect("writes");
     scene.set("LANES_FAULTS", "aside.held=kill");
     let _starts_it = scene.lanes(&["ls"]);
-    dies(&scene);
+    scene.daemon_dies();
     scene.set("LANES_FAULTS", "");
     // It carries an order by now, so that it is taken up like each tree of which there is no record.
     let listed = scene.json(&["ls"]);

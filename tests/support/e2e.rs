@@ -251,6 +251,20 @@ impl Scene {
         pid
     }
 
+    /// Waits until the daemon has died of its fault.
+    pub fn daemon_dies(&self) {
+        let lock = self.home().join("daemon.lock");
+        until("the daemon dies", || {
+            let text = std::fs::read_to_string(&lock).unwrap_or_default();
+            let holder: Option<Value> = serde_json::from_str(&text).ok();
+            let pid = holder.as_ref().and_then(|holder| holder["pid"].as_u64());
+            pid.is_some_and(|pid| {
+                let process = u32::try_from(pid).ok().and_then(lanes::proc::process);
+                process.is_none_or(|process| process.is_dead())
+            })
+        });
+    }
+
     /// The user's own configuration from now on; a daemon that runs has read another.
     pub fn configure(&self, text: &str) {
         let off = if self.spares { "" } else { "pool.size = 0\n" };

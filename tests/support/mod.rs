@@ -8,6 +8,7 @@ pub mod fault;
 pub mod fault_case;
 pub mod git;
 pub mod leftovers;
+pub mod overlay;
 pub mod server;
 pub mod spare;
 pub mod stage;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lanes::config::Backend;
 use lanes::lanes::stock::plan::{
-    ABANDONED, Asked, Job, MAX_TEMPLATES, Room, Rules, Shelved, State, TEMPLATE_KEPT, View, Wanted, Way, Why,
-    next, way,
+    ABANDONED, Asked, Job, MAX_LAID, MAX_TEMPLATES, Room, Rules, Shelved, State, TEMPLATE_KEPT, View, Wanted,
+    Way, Why, next, way,
 };
 use lanes::lanes::stock::surplus::{Extent, surplus};
 use lanes::worktree::SpareKind;
@@ -24,6 +24,7 @@ fn pooled(name: &str, base: &str) -> Shelved {
         prepared: None,
         state: State::Verified,
         in_use: 0,
+        laid: false,
         stuck: false,
         large: false,
         unused: Duration::ZERO,
@@ -191,6 +192,8 @@ fn a_full_disk_takes_the_spares_first() {
     stock.spares.retain(|spare| spare.kind == SpareKind::Template);
     check_next("then templates", &stock, &Job::Drop("t".to_owned(), Why::Disk));
     stock.spares[0].in_use = 1;
+    check_next("not one that is being copied", &stock, &Job::Nothing);
+    (stock.spares[0].in_use, stock.spares[0].laid) = (0, true);
     check_next("not one that lanes lie on", &stock, &Job::Nothing);
     check_way("then it is for others to refuse", &asked("a"), &stock, &Way::Git(None));
 }
@@ -242,7 +245,17 @@ fn the_background_follows_the_base() {
     check_next("and goes when nobody asks for it", &view(both), &Job::Drop("t".to_owned(), Why::Base));
     let mut held = template("t", "b");
     held.in_use = 2;
-    check_next("not one that lanes lie on", &view(vec![held]), &Job::MakeTemplate);
+    check_next("not one that is being copied", &view(vec![held.clone()]), &Job::MakeTemplate);
+    (held.in_use, held.laid, held.unused) = (0, true, TEMPLATE_KEPT);
+    check_next("not one that lanes lie on", &view(vec![held.clone()]), &Job::MakeTemplate);
+    let laid = |n: usize| -> Vec<Shelved> {
+        (0..n).map(|at| Shelved { name: at.to_string(), ..held.clone() }).collect()
+    };
+    let over = |spares| with(Backend::Overlay, spares);
+    check_way("however many these are", &asked("a"), &over(laid(MAX_TEMPLATES)), &Way::WaitForTemplate);
+    assert!(matches!(way(&asked("a"), &over(laid(MAX_LAID))), Way::Refused(_)));
+    held.state = State::Touched;
+    check_next("also when somebody edited it", &with(Backend::Git, vec![held]), &Job::Nothing);
     let mut cannot = pooled("p", "b");
     cannot.stuck = true;
     check_next("a tree that cannot", &view(vec![cannot]), &Job::Drop("p".to_owned(), Why::Base));

@@ -1,13 +1,14 @@
 //! Starts the keeper of a task.
 
 use super::Shared;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::fault;
 use crate::ids::TaskKind;
 use crate::keeper::{self, Identity, Spec};
 use crate::lanes::lane::{Lane, Task};
 use crate::lanes::world::Launch;
 use crate::task;
+use crate::worktree;
 
 impl Shared {
     pub(super) async fn start(&self, lane: &Lane, task: &Task, launch: Launch) -> Result<Identity, Failure> {
@@ -15,6 +16,9 @@ impl Shared {
         task::Room::look().take(task.kind())?;
         let config = self.config(lane).await;
         let tree = lane.order.path.to_path_buf();
+        let (root, id, at) = (lane.order.root.clone(), lane.id, tree.clone());
+        let raised = tokio::task::spawn_blocking(move || worktree::overlay::raise(root.as_path(), id, &at));
+        raised.await.map_err(|_aborted| Failure::new(Code::DaemonDown, "the runtime is stopping"))??;
         let cwd = launch.dir.as_ref().map_or_else(|| tree.clone(), |dir| tree.join(dir.as_path()));
         let grace = match task.kind() {
             TaskKind::Terminal => config.stop.terminal_grace,

@@ -20,12 +20,13 @@ enum Found {
 }
 
 impl Stock {
-    /// Looks at a spare at this pace, and settles what may be done with it then. True when it may be used now.
-    /// Nobody else gets it meanwhile; dropped, it stays what it was for the next start.
-    pub(super) async fn examine(&self, id: WorkspaceId, name: &str, pace: Pace) -> bool {
+    /// Looks at a spare at this pace, and settles what may be done with it then. True when it may be used now;
+    /// none when somebody else is at it. Nobody else gets it meanwhile; dropped, it stays what it was for the
+    /// next start.
+    pub(super) async fn examine(&self, id: WorkspaceId, name: &str, pace: Pace) -> Option<bool> {
         let begun =
             self.with(id, |bench| Some((bench.shelf.begin(name, State::Looking)?, bench.repo.clone())));
-        let Some((kept, repo)) = begun.flatten() else { return false };
+        let (kept, repo) = begun.flatten()?;
         let (tree, admin) = (kept.tree().to_path_buf(), kept.admin(&repo));
         // From before the look: what happens meanwhile is seen by one of the two.
         let watched = self.watch_all(name, &tree, &admin).await;
@@ -67,11 +68,11 @@ impl Stock {
             self.watch.remove(name);
         }
         self.tell();
-        match state {
+        Some(match state {
             Some(State::Verified) => !again,
             Some(State::Unwatched) => true,
             Some(State::Unverified | State::Touched | State::Looking | State::Busy) | None => false,
-        }
+        })
     }
 
     async fn watch_all(&self, name: &str, tree: &Path, admin: &Path) -> Watched {

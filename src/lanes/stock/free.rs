@@ -116,7 +116,7 @@ impl Stock {
                 Grasp::Touched => {
                     return Err("somebody worked in it: it goes into the trash instead".to_owned());
                 }
-                Grasp::Unsure => is_sure = self.examine(id, name, Pace::full()).await,
+                Grasp::Unsure => is_sure = self.examine(id, name, Pace::full()).await == Some(true),
                 Grasp::InUse => {
                     let left = until.saturating_duration_since(Instant::now());
                     if tokio::time::timeout(left, changed.changed()).await.is_err() {

@@ -1,6 +1,6 @@
 //! The stocks of a runtime: what all of them share, and the few steps in which that changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::plan::{Room, Rules, State, Wanted};
 use super::prepare;
+use super::refill::LOOK_EVERY;
 use super::shelf::{Outside, Shelf};
 use super::watch::Watch;
 use super::weigh::{Limits, Weight};
@@ -48,6 +49,8 @@ pub(super) struct Bench {
     pub(super) follows: bool,
     /// Where the main checkout was, and what its files looked like that say so.
     pub(super) head: Option<(Vec<u8>, String)>,
+    /// When it was last looked for lanes that lie on templates.
+    pub(super) laid_at: Option<Instant>,
     /// The fingerprint of `pool.prepare` at a base, as it was last read.
     pub(super) prints: Option<(String, String, String)>,
 }
@@ -78,8 +81,18 @@ pub struct Stock {
 
 impl Bench {
     pub(super) fn new(repo: Repository, root: PathBuf, limits: Limits) -> Self {
-        let (shelf, weight) = (Shelf::new(Instant::now()), Weight::default());
-        Self { shelf, repo, root, limits, weight, swept: false, follows: false, head: None, prints: None }
+        Self {
+            shelf: Shelf::new(Instant::now()),
+            repo,
+            root,
+            limits,
+            weight: Weight::default(),
+            swept: false,
+            follows: false,
+            head: None,
+            laid_at: None,
+            prints: None,
+        }
     }
 }
 
@@ -227,8 +240,27 @@ impl Stock {
                     bench.shelf.put(kept, State::Unverified, large, now);
                 }
             }
+            bench.laid_at = None;
         });
+        self.look_for_laid(id).await;
         self.tell();
+    }
+
+    /// Looks on which templates lanes lie, now and then: they leave without a word.
+    pub(super) async fn look_for_laid(&self, id: WorkspaceId) {
+        let due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        let known = self.with(id, |bench| {
+            let roots: BTreeSet<PathBuf> =
+                bench.shelf.all().iter().map(|kept| kept.spare.root.to_path_buf()).collect();
+            (due(bench.laid_at) && !roots.is_empty()).then(|| (roots, bench.shelf.laid_count()))
+        });
+        let Some((roots, count)) = known.flatten() else { return };
+        let look = move || roots.iter().flat_map(|root| worktree::overlay::in_use(root)).collect();
+        let Ok(laid) = tokio::task::spawn_blocking(look).await else { return };
+        self.with(id, |bench| {
+            bench.shelf.set_laid(laid, count);
+            bench.laid_at = Some(Instant::now());
+        });
     }
 
     /// What a spare of a workspace is to be.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::config::Backend;
 use crate::worktree::SpareKind;
 
-/// Templates of one workspace: the base that is asked for now, the one before, and one that lanes lie on.
+/// Templates of one workspace that no lane lies on: the base that is asked for now, the one before, and one more.
 pub const MAX_TEMPLATES: usize = 3;
+/// All of them: each base that lanes lie on has its own, and more than a few dozen would fill a disk.
+pub const MAX_LAID: usize = 32;
 /// A template of another base than the one wanted goes when nobody has asked for its base for so long.
 pub const TEMPLATE_KEPT: Duration = Duration::from_secs(10 * 60);
 /// The spares of a workspace that nobody has made a lane in for so long are given up.
@@ -52,8 +54,10 @@ pub struct Shelved {
     pub prepared: Option<String>,
     /// What may be done with it.
     pub state: State,
-    /// Copies that are being made from it, and lanes that lie on it.
+    /// What is being made from it just now.
     pub in_use: usize,
+    /// Lanes lie on it: it is neither changed nor removed.
+    pub laid: bool,
     /// It cannot be brought to another base.
     pub stuck: bool,
     /// git takes longer to make such a tree than to bring this one to another base.
@@ -284,7 +288,7 @@ impl Shelved {
 
     /// True when it may be changed or removed by the background.
     fn is_free(&self) -> bool {
-        matches!(self.state, State::Verified | State::Unwatched) && self.in_use == 0
+        matches!(self.state, State::Verified | State::Unwatched) && self.in_use == 0 && !self.laid
     }
 }
 
@@ -378,16 +382,22 @@ pub(super) fn is_coming(wanted: &Wanted, view: &View) -> bool {
         .any(|spare| spare.kind == SpareKind::Template && spare.state == State::Busy && spare.is == *wanted)
 }
 
+/// True when there may be one more template.
+fn has_place(view: &View) -> bool {
+    let templates = || view.spares.iter().filter(|spare| spare.kind == SpareKind::Template);
+    templates().count() < MAX_LAID && templates().filter(|spare| !spare.laid).count() < MAX_TEMPLATES
+}
+
 /// True when a template of the base may be begun for somebody who waits.
 fn may_begin(asked: &Asked, view: &View) -> bool {
-    let templates = view.spares.iter().filter(|spare| spare.kind == SpareKind::Template);
-    let of_others = templates.clone().any(|spare| spare.state == State::Busy && spare.is != asked.wanted);
+    let is_other = |spare: &Shelved| spare.state == State::Busy && spare.is != asked.wanted;
+    let of_others = view.spares.iter().any(|spare| spare.kind == SpareKind::Template && is_other(spare));
     view.rules.keeps_templates()
         && view.room == Room::Plenty
         && !view.safe_mode
         && asked.template_failed.is_none()
         && !of_others
-        && templates.count() < MAX_TEMPLATES
+        && has_place(view)
 }
 
 fn copied(asked: &Asked, view: &View, note: Option<&'static str>) -> Way {
@@ -431,7 +441,7 @@ fn overlaid(asked: &Asked, view: &View) -> Way {
     }
     refused(match () {
         () if view.room != Room::Plenty => "the disk has no room for a template",
-        () => "there are as many templates as may be, and lanes lie on them",
+        () => "there are as many templates as may be",
     })
 }
 
@@ -441,7 +451,8 @@ pub fn next(view: &View) -> Job {
         return Job::Nothing;
     }
     let in_state = |state: State| view.spares.iter().find(|spare| spare.state == state);
-    if let Some(spare) = in_state(State::Touched) {
+    let touched = view.spares.iter().find(|spare| spare.state == State::Touched && !spare.laid);
+    if let Some(spare) = touched {
         return Job::SetAside(spare.name.clone());
     }
     if let Some((spare, why)) = view.spares.iter().find_map(|spare| Some((spare, unwanted(spare, view)?))) {
@@ -543,7 +554,7 @@ fn follow(wanted: &Wanted, view: &View) -> Option<Job> {
 
 fn make_template(view: &View) -> Option<Job> {
     let templates = view.spares.iter().filter(|spare| spare.kind == SpareKind::Template);
-    if !view.template_failed && templates.clone().count() < MAX_TEMPLATES {
+    if !view.template_failed && has_place(view) {
         return Some(Job::MakeTemplate);
     }
     let oldest = templates.filter(|spare| spare.is_free()).max_by_key(|spare| spare.unused)?;

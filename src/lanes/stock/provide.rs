@@ -10,10 +10,12 @@ use super::plan::{self, Asked, Rules, Wanted};
 use super::shelf::{Shelf, Source};
 use super::weigh::Limits;
 use crate::config::{Backend, Config};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::fault;
 use crate::ids::WorkspaceId;
-use crate::worktree::{self, Direct, Floors, Kept, Order, Pace, Repository, Settings, SpareKind, Tree, Way};
+use crate::worktree::{
+    self, Direct, Floors, Kept, Order, Pace, Repository, Settings, SpareKind, Tree, Way, WorktreeError,
+};
 
 /// So long a lane waits for a template that others wait for, too; then git makes its tree.
 const WAIT: Duration = Duration::from_secs(60);
@@ -40,7 +42,7 @@ impl Stock {
     /// Makes the tree of an order.
     ///
     /// # Errors
-    /// Those of [`worktree::provision`], and `GIT_FAILED` for an overlay that cannot be.
+    /// Those of [`worktree::provision`]; `CONFIG_INVALID` for an overlay that cannot be.
     pub async fn provide(
         self: &Arc<Self>,
         repo: &Repository,
@@ -62,7 +64,7 @@ impl Stock {
             by_git: 0,
             template_failed: None,
             waited: false,
-            no_overlay: None,
+            no_overlay: no_overlay(backend, order).await,
         };
         let patience = if backend == Backend::Overlay { config.git.checkout_timeout } else { WAIT };
         let until = Instant::now() + patience;
@@ -74,7 +76,7 @@ impl Stock {
                     return self.make(repo, order, (limits.floors, &settings), (way, used, note)).await;
                 }
                 Next::Look(name) => {
-                    if !self.examine(id, &name, Pace::full()).await {
+                    if self.examine(id, &name, Pace::full()).await == Some(false) {
                         asked.without.insert(name);
                     }
                 }
@@ -97,8 +99,7 @@ impl Stock {
                     }
                 }
                 Next::Refused(reason) => {
-                    return Err(Failure::new(Code::GitFailed, format!("no overlay can be made: {reason}"))
-                        .hint("set worktree.backend to \"auto\" in lanes.toml"));
+                    return Err(WorktreeError::OverlayRefused { reason }.into());
                 }
             }
         }
@@ -140,11 +141,25 @@ impl Stock {
             Way::Pool(kept) => Some(kept.name.clone()),
             Way::Git | Way::Copy(_) | Way::Overlay(_) => None,
         };
+        let below = match &way {
+            Way::Overlay(kept) => Some(kept.name.clone()),
+            Way::Git | Way::Copy(_) | Way::Pool(_) => None,
+        };
         // A tree that is there needs no room.
         let floors = if claimed.is_some() { Floors::default() } else { floors };
         let made = worktree::provision(git, repo, order, floors, way, settings, &Direct, &|_step| {}).await;
-        drop(used);
         let id = order.workspace_id;
+        if let Some(name) = below {
+            self.change(id, |shelf| match &made {
+                Ok(_tree) => shelf.lay(&name),
+                // It may be the template that is not as it was made.
+                Err(WorktreeError::OverlayRefused { .. } | WorktreeError::Unmounted { .. }) => {
+                    shelf.suspect(Some(&name));
+                }
+                Err(_other) => {}
+            });
+        }
+        drop(used);
         if let Some(name) = claimed {
             self.change(id, |shelf| shelf.done(&name));
             if made.as_ref().map_or(true, |tree| tree.backend != "pool") {
@@ -219,8 +234,22 @@ impl Stock {
         let made = made.map(|(large, kept)| (kept, large));
         self.change(id, |shelf| shelf.end_template(made, Instant::now()));
         if let Some(name) = name {
-            self.examine(id, &name, Pace::full()).await;
+            let _settled = self.examine(id, &name, Pace::full()).await;
         }
+    }
+}
+
+/// Why no overlay can be where the trees of a workspace are, when that is asked for.
+async fn no_overlay(backend: Backend, order: &Order) -> Option<String> {
+    if backend != Backend::Overlay {
+        return None;
+    }
+    let root = order.root.to_path_buf();
+    match tokio::task::spawn_blocking(move || worktree::probe(&root)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(WorktreeError::OverlayRefused { reason })) => Some(reason),
+        Ok(Err(other)) => Some(other.to_string()),
+        Err(_stopped) => Some("the runtime is stopping".to_owned()),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::lanes::workspace::Workspace;
 use crate::worktree::{self, Git, Kept, Pace, Repository, Spare, SpareKind, TrashEntry};
 
 /// How often it is looked where the main checkout is, and whether there is room again.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The main checkout is followed for so long after the last lane.
 const FOLLOWED: Duration = Duration::from_secs(60 * 60);
 
@@ -180,6 +180,7 @@ impl Stock {
             let used = bench.shelf.unused(Instant::now()) < FOLLOWED;
             Some((bench.repo.clone(), wanted, bench.follows, used, bench.swept, bench.root.clone()))
         });
+        self.look_for_laid(id).await;
         let Some((repo, wanted, follows, used, swept, root)) = known.flatten() else { return };
         if !swept {
             self.sweep(&repo, root).await;
@@ -302,7 +303,7 @@ impl Stock {
     /// Removes a spare when it is as it was made.
     async fn give_up(&self, id: WorkspaceId, name: &str, why: Why) {
         let state = self.with(id, |bench| bench.shelf.state(name)).flatten();
-        if state == Some(State::Unwatched) && !self.examine(id, name, self.pace.clone()).await {
+        if state == Some(State::Unwatched) && self.examine(id, name, self.pace.clone()).await != Some(true) {
             return;
         }
         let taken = self.with(id, |bench| Some((bench.shelf.take(name)?, bench.repo.clone())));

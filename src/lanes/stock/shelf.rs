@@ -64,6 +64,9 @@ pub struct Shelf {
     items: BTreeMap<String, Item>,
     /// Spares that were taken off, and of which nobody knows yet what became of them.
     taken: BTreeSet<String>,
+    /// Templates that lanes lie on, and how often one was added: a look at the disk takes a while.
+    laid: BTreeSet<String>,
+    laid_count: u64,
     /// A template that is being made, and has no name yet.
     making: Option<Wanted>,
     wanted: Option<Wanted>,
@@ -86,6 +89,8 @@ impl Shelf {
         Self {
             items: BTreeMap::new(),
             taken: BTreeSet::new(),
+            laid: BTreeSet::new(),
+            laid_count: 0,
             making: None,
             wanted: None,
             rules,
@@ -115,7 +120,7 @@ impl Shelf {
 
     /// Takes a spare that nothing is being done with off it, until [`Shelf::done`].
     pub fn take(&mut self, name: &str) -> Option<Kept> {
-        let free = self.items.get(name).is_some_and(|item| is_idle(item) && item.in_use == 0);
+        let free = self.items.get(name).is_some_and(is_unused) && !self.laid.contains(name);
         let kept = if free { self.items.remove(name).map(|item| item.kept) } else { None }?;
         self.taken.insert(name.to_owned());
         Some(kept)
@@ -131,9 +136,12 @@ impl Shelf {
         self.items.remove(name);
     }
 
-    /// Begins something with a spare, Looking or Busy: nobody else may have it until [`Shelf::settle`] or [`Shelf::put`].
+    /// Begins something with a spare, Looking or Busy: nobody else may have it until [`Shelf::settle`] or
+    /// [`Shelf::put`]. One that is in use may be looked at, and nothing else.
     pub fn begin(&mut self, name: &str, what: State) -> Option<Kept> {
-        let item = self.items.get_mut(name).filter(|item| is_idle(item) && item.in_use == 0)?;
+        let may = what == State::Looking || !self.laid.contains(name);
+        let fits = |item: &&mut Item| may && is_idle(item) && (what == State::Looking || item.in_use == 0);
+        let item = self.items.get_mut(name).filter(fits)?;
         item.state = what;
         Some(item.kept.clone())
     }
@@ -172,6 +180,24 @@ impl Shelf {
     pub fn leave(&mut self, name: &str) {
         if let Some(item) = self.items.get_mut(name) {
             item.in_use = item.in_use.saturating_sub(1);
+        }
+    }
+
+    /// A lane lies on this template now.
+    pub fn lay(&mut self, name: &str) {
+        self.laid.insert(name.to_owned());
+        self.laid_count += 1;
+    }
+
+    /// What [`Shelf::set_laid`] has to be told.
+    pub fn laid_count(&self) -> u64 {
+        self.laid_count
+    }
+
+    /// The templates that lanes lie on, as the disk said; out of date when one was added since `count`.
+    pub fn set_laid(&mut self, laid: BTreeSet<String>, count: u64) {
+        if count == self.laid_count {
+            self.laid = laid;
         }
     }
 
@@ -326,7 +352,7 @@ impl Shelf {
 
     /// The facts for the plan.
     pub fn view(&self, outside: &Outside, now: Instant) -> View {
-        let mut spares: Vec<Shelved> = self.items.values().map(|item| shelved(item, now)).collect();
+        let mut spares: Vec<Shelved> = self.items.values().map(|item| self.shelved(item, now)).collect();
         spares.sort_by(|one, other| one.name.cmp(&other.name));
         spares.sort_by_key(|spare| self.items.get(&spare.name).map(|item| item.kept.spare.at));
         if let Some(wanted) = &self.making {
@@ -337,6 +363,7 @@ impl Shelf {
                 prepared: None,
                 state: State::Busy,
                 in_use: 0,
+                laid: false,
                 stuck: false,
                 large: false,
                 unused: Duration::ZERO,
@@ -363,6 +390,22 @@ impl Shelf {
         }
     }
 
+    fn shelved(&self, item: &Item, now: Instant) -> Shelved {
+        let spare = &item.kept.spare;
+        Shelved {
+            name: item.kept.name.clone(),
+            kind: spare.kind,
+            is: Wanted { base: spare.base.clone(), print: spare.print.clone() },
+            prepared: spare.prepared.clone(),
+            state: item.state,
+            in_use: item.in_use,
+            laid: self.laid.contains(&item.kept.name),
+            stuck: item.stuck,
+            large: item.large,
+            unused: now.saturating_duration_since(item.asked_at),
+        }
+    }
+
     fn template_failed(&self, wanted: &Wanted, now: Instant) -> Option<&str> {
         let just = |at: Instant| now.saturating_duration_since(at) < TRIED_AGAIN;
         let of = |(failed, at, _why): &&(Wanted, Instant, String)| failed == wanted && just(*at);
@@ -384,17 +427,6 @@ fn is_idle(item: &Item) -> bool {
     }
 }
 
-fn shelved(item: &Item, now: Instant) -> Shelved {
-    let spare = &item.kept.spare;
-    Shelved {
-        name: item.kept.name.clone(),
-        kind: spare.kind,
-        is: Wanted { base: spare.base.clone(), print: spare.print.clone() },
-        prepared: spare.prepared.clone(),
-        state: item.state,
-        in_use: item.in_use,
-        stuck: item.stuck,
-        large: item.large,
-        unused: now.saturating_duration_since(item.asked_at),
-    }
+fn is_unused(item: &Item) -> bool {
+    is_idle(item) && item.in_use == 0
 }

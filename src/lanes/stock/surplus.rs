@@ -23,7 +23,7 @@ pub fn surplus(view: &View, extent: Extent, lain_on: bool) -> Vec<(String, Why)>
             State::Unverified | State::Verified | State::Unwatched | State::Looking => true,
             State::Touched | State::Busy => false,
         };
-        known && spare.in_use == 0 && !(lain_on && spare.kind == SpareKind::Template)
+        known && spare.in_use == 0 && !spare.laid && !(lain_on && spare.kind == SpareKind::Template)
     };
     // It is looked at before it goes; and nobody waits until its base is asked for again.
     for spare in view.spares.iter_mut().filter(|spare| may_go(spare)) {
