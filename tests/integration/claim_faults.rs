@@ -100,7 +100,7 @@ async fn a_copy_that_is_killed_after_any_step_is_undone_whole() {
         assert!(!claim_with(&stocked, &order, &format!("{point}=kill")), "{point}: it was killed");
         assert_eq!(half_claimed(&stocked.repo), []);
         undo(&stocked.git, &stocked.repo, &order).await.expect("undone");
-        assert_eq!(spares(&stocked.repo, &stocked.home()), [template.clone()], "{point}");
+        assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&template), "{point}");
         assert!(!order.path.as_path().exists(), "{point}");
         assert_eq!(stocked.yard.git(&["for-each-ref", "refs/heads/lanes/"]), "", "{point}");
     }
@@ -114,7 +114,7 @@ async fn a_claim_that_is_killed_before_its_first_step_has_changed_nothing() {
     let kept = stocked.pooled().await;
     let order = stocked.order("a", None).await;
     assert!(!claim_with(&stocked, &order, "provision.add=kill"));
-    assert_eq!(spares(&stocked.repo, &stocked.home()), [kept.clone()]);
+    assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&kept));
     undo(&stocked.git, &stocked.repo, &order).await.expect("undone");
     let tree = stocked.make(&order, Way::Pool(kept)).await.expect("claimed");
     assert_eq!(tree.backend, "pool");
@@ -204,7 +204,7 @@ async fn an_existing_branch_is_taken_where_the_spare_is_at_its_tip() {
     let again = Order { lane_id: lanes::ids::LaneId::generate(), token: "other".to_owned(), ..again };
     let error = stocked.make(&again, Way::Pool(kept.clone())).await.expect_err("refused");
     assert_eq!(Failure::from(error).code, Code::BranchCheckedOut);
-    assert_eq!(spares(&stocked.repo, &stocked.home()), [kept.clone()], "it is as it was");
+    assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&kept), "it is as it was");
     // And one that is elsewhere.
     stocked.yard.git(&["branch", "elsewhere"]);
     let order = stocked.order("c", Some("elsewhere")).await;

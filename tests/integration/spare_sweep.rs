@@ -23,7 +23,7 @@ async fn sweep(stocked: &Stocked) -> Swept {
 async fn a_template_is_clean_without_a_look_at_its_files() {
     let stocked = Stocked::new().await;
     let kept = stocked.template().await;
-    assert_eq!(spares(&stocked.repo, &stocked.home()), [kept.clone()]);
+    assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&kept));
     assert_eq!(spares(&stocked.repo, Path::new("/another/home")), []);
     let admin = kept.admin(&stocked.repo);
     let index = std::fs::metadata(admin.join("index")).expect("there").modified().expect("a time");
@@ -122,7 +122,7 @@ async fn half_made_ones_go_and_others_stay() {
             .into_iter()
             .collect::<Vec<_>>()
     );
-    assert_eq!(stocked.names(&stocked.root.path.join(".template")), [whole.name.clone()]);
+    assert_eq!(stocked.names(&stocked.root.path.join(".template")), std::slice::from_ref(&whole.name));
     assert_eq!(sweep(&stocked).await, Swept { trees: 1, entries: 1, stays: Vec::new() });
 }
 
@@ -176,7 +176,7 @@ async fn a_spare_follows_its_base_and_is_handed_out_there() {
     let base = stocked.yard.commit("moved on");
     let kept = retarget(&stocked.git, &stocked.repo, &kept, &base).await.expect("it follows");
     assert_eq!(kept.spare.base, base);
-    assert_eq!(spares(&stocked.repo, &stocked.home()), [kept.clone()]);
+    assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&kept));
     assert!(!kept.tree().join("sub").exists());
     let order = stocked.order("a", None).await;
     let tree = stocked.make(&order, Way::Pool(kept)).await.expect("claimed");
@@ -300,9 +300,9 @@ async fn two_homes_in_one_repository_leave_each_other_alone() {
     let mut want = stocked.want(SpareKind::Template, &stocked.head()).await;
     want.home = "/another/home".into();
     let theirs = make_template(&stocked.git, &stocked.repo, &want, &Direct).await.expect("made");
-    assert_eq!(spares(&stocked.repo, &stocked.home()), [kept.clone()]);
+    assert_eq!(spares(&stocked.repo, &stocked.home()), std::slice::from_ref(&kept));
     assert_eq!(sweep(&stocked).await, Swept::default());
-    assert_eq!(spares(&stocked.repo, Path::new("/another/home")), [theirs.clone()]);
+    assert_eq!(spares(&stocked.repo, Path::new("/another/home")), std::slice::from_ref(&theirs));
     let order = stocked.order("a", None).await;
     let order = Order { home: "/another/home".into(), ..order };
     let tree = stocked.make(&order, Way::Pool(kept)).await.expect("made");

@@ -158,7 +158,7 @@ fn a_tree_that_somebody_worked_in_is_never_handed_out_and_its_work_comes_back() 
             let id = event["payload"]["trash"].as_str().expect("an id");
             let back = scene.restore(&[id]);
             let changed = scene.git_in(&back.path, &["status", "--porcelain", "-uall"]);
-            format!("{changed}")
+            changed.to_string()
         })
         .collect();
     assert!(texts.iter().any(|text| text.contains("M a.txt")), "{texts:?}");

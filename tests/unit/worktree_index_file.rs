@@ -33,7 +33,7 @@ fn index(
         } else {
             bytes.extend_from_slice(path.as_bytes());
             bytes.push(0);
-            while (bytes.len() - at) % 8 != 0 {
+            while !(bytes.len() - at).is_multiple_of(8) {
                 bytes.push(0);
             }
         }
