@@ -179,6 +179,11 @@ pub(super) fn is_empty(root: &Path) -> bool {
     fs::read_dir(root).is_ok_and(|entries| entries.flatten().all(is_nothing))
 }
 
+/// True when nothing but empty folders of spares is in the root of a repository.
+pub(super) fn is_emptied(root: &Path) -> bool {
+    is_empty(root) && STOCK.iter().any(|folder| root.join(folder).is_dir())
+}
+
 /// Takes the root of a repository away when nothing but our marker is in it. It is made again when needed.
 pub(super) fn release(repo: &Repository, root: &Path) {
     let marker = root.join(MARKER);

@@ -153,7 +153,9 @@ pub async fn sweep_spares(
     let nothing = {
         let (repo, root, home, keep) = (repo.clone(), root.clone(), home.clone(), keep.clone());
         let look = move || {
-            rubbish(&repo, &root, &home, &keep).is_empty() && half_gone(&repo, &root, &home, &keep).is_empty()
+            rubbish(&repo, &root, &home, &keep).is_empty()
+                && half_gone(&repo, &root, &home, &keep).is_empty()
+                && !layout::is_emptied(&root)
         };
         tokio::task::spawn_blocking(look).await.unwrap_or(false)
     };

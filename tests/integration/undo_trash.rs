@@ -65,7 +65,7 @@ fn the_oldest_go_when_the_trash_is_larger_than_it_may_be() {
 
 #[test]
 fn an_entry_that_cannot_be_read_is_shown_and_harms_no_other() {
-    let scene = Scene::new();
+    let scene = Scene::new().without_spares();
     let (bad, good) = (closed(&scene, "bad", 10), closed(&scene, "good", 10));
     let held = scene.root().join(".trash").join(&bad.id);
     write(&held.join("entry.json"), "{\"order\":");

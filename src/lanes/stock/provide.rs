@@ -42,7 +42,7 @@ impl Stock {
     /// Makes the tree of an order.
     ///
     /// # Errors
-    /// Those of [`worktree::provision`]; `CONFIG_INVALID` for an overlay that cannot be.
+    /// Those of [`worktree::provision()`]; `CONFIG_INVALID` for an overlay that cannot be.
     pub async fn provide(
         self: &Arc<Self>,
         repo: &Repository,
