@@ -102,6 +102,17 @@ fn the_pool_follows_its_base() {
 }
 
 #[test]
+fn the_checkout_is_followed_that_went_on_while_the_lane_was_made() {
+    let scene = Scene::new();
+    for number in 0..3 {
+        scene.create(&format!("lane-{number}"));
+        scene.write("a.txt", &format!("{number}\n"));
+        let base = scene.commit("at once");
+        scene.stocked(1, &base);
+    }
+}
+
+#[test]
 fn a_base_whose_branch_is_deleted_is_served_as_any_other() {
     let scene = Scene::new();
     scene.git(&["checkout", "-q", "-b", "topic"]);

@@ -1,13 +1,14 @@
 //! The plan of a stock: the way of a request, the next job, and what happens when both are followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lanes::config::Backend;
 use lanes::lanes::stock::plan::{
     ABANDONED, Asked, Job, MAX_LAID, MAX_TEMPLATES, Room, Rules, Shelved, State, TEMPLATE_KEPT, View, Wanted,
     Way, Why, next, way,
 };
+use lanes::lanes::stock::shelf::{Outside, Shelf, Source};
 use lanes::lanes::stock::surplus::{Extent, surplus};
 use lanes::worktree::SpareKind;
 use proptest::prelude::*;
@@ -557,4 +558,32 @@ fn after_a_start_nothing_is_given_up_before_a_lane_is_asked_for() {
     check_next("but not for ever", &fresh, &Job::Drop("t".to_owned(), Why::Idle));
     (fresh.unused, fresh.room) = (Duration::ZERO, Room::Low);
     check_next("nor on a full disk", &fresh, &Job::Drop("p".to_owned(), Why::Disk));
+}
+
+#[test]
+fn what_failed_is_tried_again_soon_then_ever_later_and_another_base_at_once() {
+    let start = Instant::now();
+    let outside = Outside { room: Room::Plenty, pressure: false, safe_mode: false };
+    let rules = || Rules { backend: Backend::Auto, size: 2, max: 8, prepare: None, only_git: None };
+    let mut shelf = Shelf::new(start);
+    shelf.want(wanted("a"), rules(), Source::Request);
+    let mut at = start;
+    for pause in [5, 20, 80, 300, 300] {
+        shelf.refill_failed(at);
+        assert!(shelf.begin_template(&wanted("a")));
+        shelf.end_template(Err("no".to_owned()), at);
+        let view_at = |shelf: &Shelf, ms: u64| {
+            let view = shelf.view(&outside, at + Duration::from_millis(ms));
+            (view.refill_failed, view.template_failed)
+        };
+        assert_eq!(view_at(&shelf, pause * 1_000 - 1), (true, true));
+        assert_eq!(view_at(&shelf, pause * 1_000), (false, false));
+        shelf.want(wanted("b"), rules(), Source::Request);
+        assert_eq!(view_at(&shelf, 0), (true, false), "a template of another base");
+        shelf.want(wanted("a"), rules(), Source::Request);
+        at += Duration::from_secs(pause);
+    }
+    shelf.refilled();
+    shelf.refill_failed(at);
+    assert!(!shelf.view(&outside, at + Duration::from_secs(5)).refill_failed, "a success forgets them");
 }

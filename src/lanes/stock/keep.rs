@@ -45,7 +45,7 @@ pub(super) struct Bench {
     pub(super) weight: Weight,
     /// What crashes left there was removed.
     pub(super) swept: bool,
-    /// The last lane was asked for at the commit that the main checkout was at.
+    /// The last lane was made from the branch of the main checkout, or at the commit that this was at.
     pub(super) follows: bool,
     /// Where the main checkout was, and what its files looked like that say so.
     pub(super) head: Option<(Vec<u8>, String)>,

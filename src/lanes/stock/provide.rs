@@ -57,7 +57,8 @@ impl Stock {
         let wanted = Wanted { base: order.base.sha.clone(), print: settings.print.clone() };
         let rules = self.rules(git, repo, config, &settings, (id, &wanted.base)).await?;
         let backend = rules.backend;
-        let request = Request::begin(Arc::clone(self), id, wanted, rules);
+        let follows = is_of_checkout(repo, order);
+        let request = Request::begin(Arc::clone(self), id, wanted, rules, follows);
         let mut asked = Asked {
             wanted: request.wanted.clone(),
             without: BTreeSet::new(),
@@ -239,6 +240,14 @@ impl Stock {
     }
 }
 
+/// True when a lane is made from the branch that the main checkout is on. Its commit may be another one as soon
+/// as the lane is there: whoever looks then cannot tell any more where the lane came from.
+fn is_of_checkout(repo: &Repository, order: &Order) -> bool {
+    let head = std::fs::read(repo.common_dir.join("HEAD")).unwrap_or_default();
+    let branch = head.strip_prefix(b"ref: ").map(<[u8]>::trim_ascii_end);
+    branch.is_some() && branch == order.base.target.as_deref().map(str::as_bytes)
+}
+
 /// Why no overlay can be where the trees of a workspace are, when that is asked for.
 async fn no_overlay(backend: Backend, order: &Order) -> Option<String> {
     if backend != Backend::Overlay {
@@ -261,11 +270,11 @@ struct Request {
 }
 
 impl Request {
-    fn begin(stock: Arc<Stock>, id: WorkspaceId, wanted: Wanted, rules: Rules) -> Self {
+    fn begin(stock: Arc<Stock>, id: WorkspaceId, wanted: Wanted, rules: Rules, follows: bool) -> Self {
         stock.with(id, |bench| {
             bench.shelf.asked(&wanted, Instant::now());
             bench.shelf.want(wanted.clone(), rules, Source::Request);
-            bench.follows = false;
+            bench.follows = follows;
         });
         Self { stock, id, wanted }
     }

@@ -264,6 +264,7 @@ impl Stock {
                 Ok(kept) => {
                     let large = is_large(&repo, &kept);
                     shelf.put(kept, State::Unverified, large, now);
+                    shelf.refilled();
                 }
                 Err(failure) => {
                     tracing::warn!(error = %failure, "the pool could not be refilled");

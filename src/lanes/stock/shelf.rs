@@ -11,7 +11,9 @@ use crate::worktree::{Kept, SpareKind};
 pub const RECENT: Duration = Duration::from_secs(10 * 60);
 /// More requests than the largest pool need not be told apart.
 const MAX_RECENT: usize = 64;
-/// What could not be made is tried again after so long, or for another base.
+/// What could not be made is tried again after so long at first: git may have collected what was just read.
+pub const TRIED_SOON: Duration = Duration::from_secs(5);
+/// Each time that it fails again it waits four times as long, up to this; another base is tried at once.
 pub const TRIED_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Failures that are remembered: bases that nobody asks for any more are forgotten, the oldest first.
 const MAX_FAILURES: usize = 16;
@@ -25,6 +27,26 @@ struct Item {
     stuck: bool,
     large: bool,
     asked_at: Instant,
+}
+
+/// A failure, until when it is not tried again.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    at: Instant,
+    times: u32,
+}
+
+impl Failed {
+    /// Once more.
+    fn again(before: Option<Self>, at: Instant) -> Self {
+        Self { at, times: before.map_or(1, |before| before.times.saturating_add(1)) }
+    }
+
+    /// True while nobody tries it.
+    fn holds(self, now: Instant) -> bool {
+        let pause = TRIED_SOON.saturating_mul(4_u32.saturating_pow(self.times - 1)).min(TRIED_AGAIN);
+        now.saturating_duration_since(self.at) < pause
+    }
 }
 
 /// Where the wanted base comes from.
@@ -77,8 +99,8 @@ pub struct Shelf {
     used_at: Instant,
     under_way: usize,
     by_git: BTreeMap<Wanted, usize>,
-    failed_templates: VecDeque<(Wanted, Instant, String)>,
-    failed_refill: Option<Instant>,
+    failed_templates: VecDeque<(Wanted, Failed, String)>,
+    failed_refill: Option<Failed>,
     spoilt: Option<Spoilt>,
 }
 
@@ -233,11 +255,13 @@ impl Shelf {
     /// Ends it, with what was made, which nobody has looked at yet, or with why there is none.
     pub fn end_template(&mut self, made: Result<(Kept, bool), String>, now: Instant) {
         let Some(wanted) = self.making.take() else { return };
-        self.failed_templates.retain(|(failed, _at, _why)| *failed != wanted);
+        let before =
+            self.failed_templates.iter().find(|(of, ..)| *of == wanted).map(|(_of, failed, _why)| *failed);
+        self.failed_templates.retain(|(of, ..)| *of != wanted);
         match made {
             Ok((kept, large)) => self.put(kept, State::Unverified, large, now),
             Err(why) => {
-                self.failed_templates.push_back((wanted, now, why));
+                self.failed_templates.push_back((wanted, Failed::again(before, now), why));
                 while self.failed_templates.len() > MAX_FAILURES {
                     self.failed_templates.pop_front();
                 }
@@ -252,7 +276,12 @@ impl Shelf {
 
     /// A pooled tree could not be made.
     pub fn refill_failed(&mut self, now: Instant) {
-        self.failed_refill = Some(now);
+        self.failed_refill = Some(Failed::again(self.failed_refill, now));
+    }
+
+    /// One could be made.
+    pub fn refilled(&mut self) {
+        self.failed_refill = None;
     }
 
     /// `pool.prepare` has failed, or has not.
@@ -370,7 +399,6 @@ impl Shelf {
             });
         }
         let lately = |at: &&Instant| now.saturating_duration_since(**at) < RECENT;
-        let just_failed = |at: Instant| now.saturating_duration_since(at) < TRIED_AGAIN;
         View {
             spares,
             template_failed: self
@@ -385,7 +413,7 @@ impl Shelf {
             room: outside.room,
             pressure: outside.pressure,
             safe_mode: outside.safe_mode,
-            refill_failed: self.failed_refill.is_some_and(just_failed),
+            refill_failed: self.failed_refill.is_some_and(|failed| failed.holds(now)),
             prepare_failed: self.spoilt.as_ref().map(|spoilt| spoilt.fingerprint.clone()),
         }
     }
@@ -407,9 +435,8 @@ impl Shelf {
     }
 
     fn template_failed(&self, wanted: &Wanted, now: Instant) -> Option<&str> {
-        let just = |at: Instant| now.saturating_duration_since(at) < TRIED_AGAIN;
-        let of = |(failed, at, _why): &&(Wanted, Instant, String)| failed == wanted && just(*at);
-        self.failed_templates.iter().find(of).map(|(_failed, _at, why)| why.as_str())
+        let of = |(of, failed, _why): &&(Wanted, Failed, String)| of == wanted && failed.holds(now);
+        self.failed_templates.iter().find(of).map(|(_of, _failed, why)| why.as_str())
     }
 
     /// How many lanes of this git is making, and why there is no template of it, when one failed just now.
