@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::branch_take::{self, Taken};
 use super::copytree::{CopyJob, copy_tree};
-use super::entry::{self, NewEntry};
+use super::entry;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::lock::WorkspaceLock;
@@ -74,21 +74,14 @@ fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<Taken, Wor
         return super::claim::unusable(template.tree(), "it is not at the base of the lane");
     }
     let foreseen = branch_take::foresee(repo, order, base)?;
-    let (like, stage) = (template.admin(repo), stage_of(repo, order));
-    let full = branch_take::full_name(order);
-    let entry = NewEntry {
-        like: &like,
-        tree: order.path.as_path(),
-        branch: Some(&full),
-        base,
-        lock_reason: &order.lock_reason,
-    };
-    entry.stage(&stage)?;
+    let stage = entry::stage_from(repo, template, order)?;
     hand_token(&stage, order)?;
     fault::at("copy.staged")?;
     match foreseen {
         Taken::AskGit => Ok(Taken::AskGit),
-        Taken::Done => branch_take::take(repo, order, base, entry::who_made(&like).as_deref()),
+        Taken::Done => {
+            branch_take::take(repo, order, base, entry::who_made(&template.admin(repo)).as_deref())
+        }
     }
 }
 

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::branch_take;
 use super::discover::read_small;
 use super::error::WorktreeError;
-use super::model::Repository;
+use super::model::{Order, Repository};
 use super::pace::Pace;
 use super::remove::remove_tree;
+use super::spare::Kept;
 use super::trash_locate::admin_path;
+use super::undo::stage_of;
 use crate::files;
 
 /// What the checkout of a tree depends on, besides its commit: it goes with every copy of the tree.
@@ -86,6 +89,28 @@ impl NewEntry<'_> {
         fs::write(&path, text)?;
         fs::set_permissions(path, Permissions::from_mode(mode_of(&self.like.join(name), 0o644)))
     }
+}
+
+/// Stages the entry of a lane whose tree is made like a template, on the lane's branch; where it is comes back.
+///
+/// # Errors
+/// As [`NewEntry::stage`].
+pub(super) fn stage_from(
+    repo: &Repository,
+    template: &Kept,
+    order: &Order,
+) -> Result<PathBuf, WorktreeError> {
+    let stage = stage_of(repo, order);
+    let full = branch_take::full_name(order);
+    let entry = NewEntry {
+        like: &template.admin(repo),
+        tree: order.path.as_path(),
+        branch: Some(&full),
+        base: &template.spare.base,
+        lock_reason: &order.lock_reason,
+    };
+    entry.stage(&stage)?;
+    Ok(stage)
 }
 
 /// Makes a staged entry known to git, at once. Blocks.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::branch_take::{self, Taken};
-use super::entry::{self, NewEntry};
+use super::entry;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::lock::WorkspaceLock;
@@ -155,16 +155,8 @@ fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<(Overlay, 
     fault::at("overlay.layers")?;
     // Whoever removes a template holds the workspace lock, too, and looks for those that live on it.
     check_template(repo, template, base)?;
-    let (like, stage) = (template.admin(repo), stage_of(repo, order));
-    let full = branch_take::full_name(order);
-    let entry = NewEntry {
-        like: &like,
-        tree: order.path.as_path(),
-        branch: Some(&full),
-        base,
-        lock_reason: &order.lock_reason,
-    };
-    entry.stage(&stage)?;
+    let stage = entry::stage_from(repo, template, order)?;
+    let like = template.admin(repo);
     share_index(&like.join("index"), &stage.join("index"))?;
     hand_token(&stage, order)?;
     fault::at("overlay.staged")?;
