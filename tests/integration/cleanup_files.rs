@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::support::e2e::Scene;
 use crate::support::git::{Mounted, is_root, write};
@@ -164,12 +164,13 @@ fn many_new_files_hold_nobody_up() {
     let begun = Instant::now();
     scene.ok(&["cleanup", "a"]);
     let closed = begun.elapsed();
+    // On an idle machine closing takes 40 ms, and saving 3 s.
+    let state = &scene.json(&["trash", "ls"])["trash"][0]["saved"]["state"];
+    assert_eq!(state, "pending", "it was closed before its files were saved");
     let saved = scene.saved(&lane.id);
     let saving = begun.elapsed();
     // The folder that git knows is written down with them.
     assert_eq!(saved["files"], many + many / 1000 + 1, "{saved}");
-    // On an idle machine it takes 40 ms, and saving 3 s.
-    assert!(closed < saving / 2 && closed < Duration::from_secs(5), "{closed:?} of {saving:?}");
     let begun = Instant::now();
     let back = scene.restore(&["a"]);
     eprintln!("closed after {closed:?}, saved after {saving:?}, restored in {:?}", begun.elapsed());
