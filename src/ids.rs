@@ -295,3 +295,9 @@ pub fn parse_any(text: &str) -> Result<(&str, u64), IdError> {
     }
     Ok((prefix, timestamp_ms(parse_body(body)?)))
 }
+impl LaneId {
+    /// The id that stands for no lane of a workspace: what is run for its spare trees is recorded under it.
+    pub const fn of_pool(workspace: WorkspaceId) -> Self {
+        Self(workspace.0)
+    }
+}

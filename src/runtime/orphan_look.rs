@@ -109,6 +109,8 @@ impl Owner {
                 written.insert(id, lane.as_ref().map_or(Written::Open, as_written));
             }
         }
+        // What `pool.prepare` runs is of no lane; what a runtime that was killed has left of it, the next one ends.
+        written.extend(self.workspaces.all().iter().map(|one| (LaneId::of_pool(one.id), Written::Open)));
         Ok(written)
     }
 

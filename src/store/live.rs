@@ -130,9 +130,9 @@ impl Store {
     /// Refuses new batches, writes what is queued, and waits for the threads to end. Blocks meanwhile.
     pub fn close(&self) {
         self.queue.room.close();
-        drop(self.queue.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // The readers first: the last connection to close is the writer's, which empties the log.
+        // The readers first: the last connection to close has to be the writer's, which empties the log.
         self.readers.close();
+        drop(self.queue.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             join(writer);
         }

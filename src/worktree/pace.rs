@@ -85,7 +85,8 @@ impl Pace {
 
     /// For work of many small parts: rests by itself every few milliseconds.
     pub fn stint(&self) -> Stint<'_> {
-        Stint { pace: self, since: Instant::now() }
+        let waited = if self.is_background() { waited() } else { Duration::ZERO };
+        Stint { pace: self, since: Instant::now(), waited }
     }
 
     /// Lets this pace and its clones go on at full pace until the guard is dropped: somebody waits now.
@@ -169,6 +170,8 @@ fn lower_priorities() {
 pub struct Stint<'a> {
     pace: &'a Pace,
     since: Instant,
+    /// What the thread had waited for a processor by then.
+    waited: Duration,
 }
 
 impl Stint<'_> {
@@ -182,17 +185,34 @@ impl Stint<'_> {
         if !self.pace.is_background() {
             return;
         }
-        let worked = self.since.elapsed();
-        if worked >= SLICE {
-            self.pace.rest(worked);
-            self.since = Instant::now();
+        if self.since.elapsed() >= SLICE {
+            self.end();
         }
     }
+
+    /// Rests for what was done. To wait for a processor is none of it: with the lowest priority that may be
+    /// nearly all the time, and rests after it would bring the work to a stop.
+    fn end(&mut self) {
+        if !self.pace.is_background() {
+            return;
+        }
+        let waiting = waited().saturating_sub(self.waited);
+        self.pace.rest(self.since.elapsed().saturating_sub(waiting));
+        (self.since, self.waited) = (Instant::now(), waited());
+    }
+}
+
+/// How long the calling thread has waited for a processor since it began; nothing where the system does not say.
+fn waited() -> Duration {
+    // proc(5), sched-stats.txt of the kernel: nanoseconds on a processor, nanoseconds waiting for one, slices.
+    let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = said.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
 }
 
 impl Drop for Stint<'_> {
     fn drop(&mut self) {
-        self.pace.rest(self.since.elapsed());
+        self.end();
     }
 }
 

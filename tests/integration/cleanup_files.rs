@@ -147,7 +147,7 @@ fn paths_beyond_any_limit_come_back_and_are_freed() {
 }
 
 /// So many files that saving them takes much longer than closing; `LANES_TEST_FILES=100000` for the figure.
-const MANY: usize = 20_000;
+const MANY: usize = 10_000;
 
 #[test]
 fn many_new_files_hold_nobody_up() {

@@ -173,10 +173,11 @@ fn while_a_tree_is_prepared() {
         pool.map(|tree| tree.path().join("began")).any(|file| file.exists())
     };
     until("it runs", began);
+    let running = scene.inventory().processes;
     scene.kill_daemon();
-    // What it had started is ended by the next one, and its tree is no spare.
+    // What it had started is ended by the next one, which begins it anew, and its tree is no spare.
     scene.ok(&["ls"]);
-    until("it has ended", || scene.inventory().processes.is_empty() || !began());
+    until("it has ended", || scene.inventory().processes.is_disjoint(&running));
     fs::remove_file(scene.home().join("hold")).expect("lets it go on");
     check_all(&scene);
 }

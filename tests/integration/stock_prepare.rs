@@ -53,6 +53,24 @@ fn a_lane_has_its_dependencies_at_once() {
 }
 
 #[test]
+fn a_command_that_takes_its_time_is_no_orphan() {
+    let scene = scene(
+        "touch began; mv began deps 2>/dev/null; until test -e \"$LANES_HOME/go\"; do sleep 0.05; done",
+    );
+    scene.create("a");
+    let keeper = || scene.processes().into_iter().find(|(_pid, line, _task)| line.contains("lanes-keeper"));
+    until("it runs", || keeper().is_some());
+    // A younger one is looked at by nobody.
+    let begun = std::time::Instant::now();
+    until("it is old enough", || begun.elapsed() > std::time::Duration::from_secs(6));
+    for _cycle in 0..3 {
+        assert_eq!(scene.json(&["orphans", "ls"])["orphans"], serde_json::json!([]));
+    }
+    assert!(keeper().is_some(), "it was there all the time");
+    fs::write(scene.home().join("go"), "").expect("lets it go on");
+}
+
+#[test]
 fn a_failed_command_is_said_and_its_trees_are_not_used() {
     let scene = scene("echo it is broken >&2; exit 3");
     scene.create("a");

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::git::{executable, write};
-use super::stage::until;
+use super::stage::{PATIENCE, until};
 use super::task::kill_and_wait;
 
 /// A folder with a user, a repository and a state folder of its own. When dropped, the daemon is stopped
@@ -324,9 +324,16 @@ impl Scene {
         self.git_in(&self.repo(), args)
     }
 
-    /// Runs plain git in a folder, which must succeed, and returns what it printed.
+    /// Runs plain git in a folder, which must succeed, and returns what it printed. A lock that the daemon's
+    /// own git holds is waited for.
     pub fn git_in<S: AsRef<OsStr>>(&self, folder: &Path, args: &[S]) -> String {
-        let ran = self.try_git(folder, args);
+        let mut ran = self.try_git(folder, args);
+        let begun = std::time::Instant::now();
+        while ran.code != Some(0) && ran.stderr.contains(".lock': File exists") && begun.elapsed() < PATIENCE
+        {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            ran = self.try_git(folder, args);
+        }
         assert_eq!(ran.code, Some(0), "git {:?}: {}{}", words(args), ran.stdout, ran.stderr);
         ran.stdout.trim_end().to_owned()
     }
@@ -433,13 +440,13 @@ impl Scene {
         };
         let begun = std::time::Instant::now();
         while !clean() {
-            assert!(begun.elapsed() < super::stage::PATIENCE, "left: {:#?}", self.inventory());
+            assert!(begun.elapsed() < PATIENCE, "left: {:#?}", self.inventory());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 
     /// Every process of this scene: pid, command line, whether it belongs to a task.
-    fn processes(&self) -> Vec<(u32, String, bool)> {
+    pub fn processes(&self) -> Vec<(u32, String, bool)> {
         let mark = self.real.as_os_str().as_bytes();
         let has = |bytes: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
         let mut found = Vec::new();

@@ -13,7 +13,7 @@ use crate::bus::{Actor, BoxFuture, Context};
 use crate::clock;
 use crate::config::{Config, Hook};
 use crate::failure::Failure;
-use crate::ids::{LaneId, WorkspaceId};
+use crate::ids::LaneId;
 use crate::keeper::ExitStatus;
 use crate::lanes::lane::{Lane, Task};
 use crate::lanes::stock::Hands;
@@ -35,7 +35,7 @@ impl Hands for Shared {
     ) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             // Its recorded output stays until it runs again: one folder a workspace.
-            let id = lane_of(kept.spare.workspace_id);
+            let id = LaneId::of_pool(kept.spare.workspace_id);
             let lane = nobodys_lane(id, &repo, &kept);
             let _before = tokio::fs::remove_dir_all(self.home.lane_logs(id)).await;
             let ran = self.run_in_pool(&lane, &hook, &stop).await;
@@ -51,7 +51,8 @@ impl Hands for Shared {
 
     fn end_strays(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let nobodys: BTreeSet<LaneId> = self.workspaces.all().iter().map(|one| lane_of(one.id)).collect();
+            let nobodys: BTreeSet<LaneId> =
+                self.workspaces.all().iter().map(|one| LaneId::of_pool(one.id)).collect();
             for dir in run_dirs(&self.home.path().join("run")) {
                 let identity = task::read_identity(&dir);
                 if identity.is_some_and(|identity| nobodys.contains(&identity.lane_id)) {
@@ -99,11 +100,6 @@ impl Shared {
         let _absent = tokio::fs::remove_dir_all(task.run_dir.as_path()).await;
         Ok(())
     }
-}
-
-/// The id that stands for no lane of a workspace.
-fn lane_of(workspace: WorkspaceId) -> LaneId {
-    LaneId::from_u128(workspace.as_u128())
 }
 
 fn run_dirs(run: &Path) -> Vec<PathBuf> {
