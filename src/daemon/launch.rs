@@ -18,8 +18,10 @@ use crate::home::private_folder;
 
 /// How long a start may take: recovery of fifty lanes on a busy machine.
 const START_WAIT: Duration = Duration::from_secs(60);
-/// How long the one who was faster is waited for.
-const OTHER_WAIT: Duration = Duration::from_secs(15);
+/// How long the one who holds the home is waited for: it may be in the middle of its recovery.
+const OTHER_WAIT: Duration = Duration::from_secs(30);
+/// How long before it is tried again whether it still does.
+const ANEW: Duration = Duration::from_secs(2);
 /// Between two looks whether it is there.
 const LOOK: Duration = Duration::from_millis(20);
 /// The longest line of a runtime about itself.
@@ -84,18 +86,29 @@ impl<'a> Launch<'a> {
             return Err(DaemonError::InsideLane { home: self.home.to_path_buf() }.into());
         }
         private_folder(self.home).map_err(DaemonError::from)?;
-        let said = match tokio::time::timeout(self.wait, self.start()).await {
-            Ok(said) => said?,
-            Err(_elapsed) => return Err(self.not_ready().into()),
-        };
-        match said {
-            Some(Said::Ready { pid: _ }) => Ok(()),
-            // Somebody else holds the home: an owner that comes up now, and serves in a moment.
-            Some(Said::Error(failure)) if is_taken(&failure) => self.wait_for_other(failure).await,
-            Some(Said::Error(failure)) => Err(failure),
-            None => {
-                let ended = DaemonError::EndedEarly { log: log_path(self.home) };
-                self.wait_for_served(LOOK).await?.then_some(()).ok_or_else(|| ended.into())
+        let begun = Instant::now();
+        loop {
+            let said = match tokio::time::timeout(self.wait, self.start()).await {
+                Ok(said) => said?,
+                Err(_elapsed) => return Err(self.not_ready().into()),
+            };
+            match said {
+                Some(Said::Ready { pid: _ }) => return Ok(()),
+                // Somebody else holds the home: an owner that comes up now, and serves in a moment; or one that
+                // was killed, and of which the system has not let go yet.
+                Some(Said::Error(failure)) if is_taken(&failure) => {
+                    if self.wait_for_served(ANEW.min(self.wait)).await? {
+                        return Ok(());
+                    }
+                    if begun.elapsed() >= OTHER_WAIT.min(self.wait) {
+                        return Err(failure);
+                    }
+                }
+                Some(Said::Error(failure)) => return Err(failure),
+                None => {
+                    let ended = DaemonError::EndedEarly { log: log_path(self.home) };
+                    return self.wait_for_served(LOOK).await?.then_some(()).ok_or_else(|| ended.into());
+                }
             }
         }
     }
@@ -130,13 +143,6 @@ impl<'a> Launch<'a> {
             .map_err(failed)?;
         let stdout = child.stdout.take().expect("invariant: standard output is a pipe");
         listen(stdout).await.map_err(failed)
-    }
-
-    async fn wait_for_other(&self, failure: Failure) -> Result<(), Failure> {
-        match self.wait_for_served(OTHER_WAIT.min(self.wait)).await? {
-            true => Ok(()),
-            false => Err(failure),
-        }
     }
 
     async fn wait_for_served(&self, wait: Duration) -> Result<bool, Failure> {
