@@ -158,7 +158,11 @@ async fn try_rebuild(
             move_head(git, &admin, &chain, before.as_deref()).await?;
         }
         (None, Some(chain)) => make(git, repo, root, &chain).await?,
-        (vault, None) => remove(root, vault)?,
+        (vault, None) => {
+            remove(root, vault)?;
+            // Of a git that was killed over one before, and of which nobody would hear any more.
+            remove_begun(repo).await;
+        }
     }
     Ok(())
 }
@@ -237,9 +241,14 @@ async fn move_head(git: &Git, admin: &Path, to: &str, from: Option<&str>) -> Res
     Ok(())
 }
 
-async fn make(git: &Git, repo: &Repository, root: &Path, head: &str) -> Result<(), WorktreeError> {
+/// Removes entries of a vault that say no more than that they are one's.
+async fn remove_begun(repo: &Repository) {
     let common_dir = repo.common_dir.clone();
     let _stopped = tokio::task::spawn_blocking(move || begun::remove(&common_dir, ADMIN, VAULT_REASON)).await;
+}
+
+async fn make(git: &Git, repo: &Repository, root: &Path, head: &str) -> Result<(), WorktreeError> {
+    remove_begun(repo).await;
     let folder = root.join(VAULT_DIR);
     if is_there(&folder)? {
         // Left behind when somebody removed the admin entry by hand: nothing but its `.git` file may be in it.

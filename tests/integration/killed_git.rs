@@ -57,6 +57,20 @@ fn a_vault_that_is_half_made() {
     closes_and_holds(&scene, &second, &held);
 }
 
+#[test]
+fn a_vault_that_was_only_begun_goes_with_the_last_of_the_trash() {
+    let scene = Scene::new();
+    let lane = scene.create("a");
+    let _held = work_in(&scene, &lane);
+    scene.ok(&["cleanup", "a"]);
+    let _saved = scene.saved(&lane.id);
+    // Beside the one that is whole.
+    let begun = scene.repo().join(".git/worktrees/-vault7");
+    write(&begun.join("locked"), "lanes vault");
+    scene.ok(&["trash", "empty", "--yes"]);
+    assert!(!begun.exists() && !scene.root().join(".vault").exists());
+}
+
 /// The locks over the branch of lane `a` and over all packed refs, as git leaves them when it is killed.
 fn plant_locks(scene: &Scene) -> [PathBuf; 2] {
     let git = scene.repo().join(".git");
