@@ -25,9 +25,7 @@ pub(super) fn spares(repo: &Repository, root: &Path, home: &Path, disk: &Disk) -
             Condition::HomeGone(_kept) => facts.homeless.push(one.path),
         }
     }
-    let taken = |folder: &str| worktree::measure(&root.join(folder)).unwrap_or_default();
-    let of_spares = [SpareKind::Template, SpareKind::Pooled].map(|kind| taken(kind.folder()));
-    let spares = of_spares[0].and(of_spares[1]);
+    let spares = worktree::usage_of_spares(root);
     let count = u64::try_from(facts.templates + facts.pooled).unwrap_or(u64::MAX);
     let one = |all: u64| all.checked_div(count).unwrap_or(0);
     facts.disk = DiskFacts {
@@ -36,7 +34,7 @@ pub(super) fn spares(repo: &Repository, root: &Path, home: &Path, disk: &Disk) -
         floors: Floors { bytes: disk.min_free, inodes: disk.min_inodes },
         budget: disk.budget,
         spares: if count > 0 { spares } else { Usage::default() },
-        trash: taken(worktree::trash::TRASH_DIR),
+        trash: worktree::measure(&root.join(worktree::trash::TRASH_DIR)).unwrap_or_default(),
         next: Usage { bytes: one(spares.bytes), inodes: one(spares.inodes) },
     };
     facts

@@ -67,18 +67,19 @@ fn judge(repo: &Repository, order: &Order, base: &str, tip: Option<&str>) -> Res
     }
 }
 
-/// Makes a new branch at `base`; one that is there was [`foresee`]n. Blocks.
+/// Makes a new branch at `base`, as far as libgit2 can; one that is there was [`foresee`]n. Blocks.
 ///
 /// # Errors
 /// `BranchExists`.
 pub(super) fn take(
+    foreseen: Taken,
     repo: &Repository,
     order: &Order,
     base: &str,
     who: Option<&[u8]>,
 ) -> Result<Taken, WorktreeError> {
-    if !order.branch.created {
-        return Ok(Taken::Done);
+    if foreseen == Taken::AskGit || !order.branch.created {
+        return Ok(foreseen);
     }
     let Some(opened) = repo.libgit2.then(|| open_with_libgit2(&repo.common_dir)).flatten() else {
         return Ok(Taken::AskGit);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::blocking::blocking;
 use super::branch_take::{self, Taken};
 use super::discover::{read_small, trim_newlines};
 use super::entry;
@@ -59,11 +60,11 @@ async fn run(
     held: WorkspaceLock,
     part: fn(&Claim) -> Result<Taken, WorktreeError>,
 ) -> Result<(Claim, WorkspaceLock, Taken), WorktreeError> {
-    let work = tokio::task::spawn_blocking(move || {
+    blocking("claiming", move || {
         let taken = part(&claim)?;
         Ok((claim, held, taken))
-    });
-    work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "claiming" })?
+    })
+    .await
 }
 
 struct Claim {
@@ -82,9 +83,7 @@ impl Claim {
         let who = entry::who_made(&self.admin);
         hand_token(&self.admin, &self.order)?;
         fault::at("claim.token")?;
-        if foreseen == Taken::AskGit
-            || branch_take::take(&self.repo, &self.order, base, who.as_deref())? == Taken::AskGit
-        {
+        if branch_take::take(foreseen, &self.repo, &self.order, base, who.as_deref())? == Taken::AskGit {
             return Ok(Taken::AskGit);
         }
         self.finish()?;
@@ -116,13 +115,19 @@ impl Claim {
 
 /// Makes sure that a spare fits the order. Blocks.
 fn check(repo: &Repository, kept: &Kept, order: &Order) -> Result<(), WorktreeError> {
-    match () {
-        () if kept.spare.home != order.home => unusable(kept.tree(), "it belongs to another runtime"),
-        () if order.branch.created && kept.spare.base != order.base.sha => {
-            unusable(kept.tree(), "it is not at the base of the lane")
-        }
-        () => check_spare(repo, kept, SpareKind::Pooled),
+    if kept.spare.home != order.home {
+        return unusable(kept.tree(), "it belongs to another runtime");
     }
+    check_base(kept, order)?;
+    check_spare(repo, kept, SpareKind::Pooled)
+}
+
+/// Makes sure that a new branch begins where a spare is. One that is there is compared with that by itself.
+pub(super) fn check_base(kept: &Kept, order: &Order) -> Result<(), WorktreeError> {
+    if order.branch.created && kept.spare.base != order.base.sha {
+        return unusable(kept.tree(), "it is not at the base of the lane");
+    }
+    Ok(())
 }
 
 /// Makes sure that a spare is as it was made, as far as its entry tells. Its files are not looked at. Blocks.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::blocking;
 use super::branch_take::{self, Taken};
+use super::claim::check_base;
 use super::copytree::{CopyJob, copy_tree};
 use super::entry;
 use super::error::WorktreeError;
@@ -22,6 +24,8 @@ use crate::fault;
 
 /// Somebody waits for the copy; more threads than this write no faster.
 const THREADS: usize = 2;
+/// What is done, for people.
+const COPYING: &str = "copying a tree";
 
 /// Makes the entry, the branch and the files of an order; the admin directory comes back. From its first
 /// moment on the entry carries the order.
@@ -39,7 +43,7 @@ pub(super) async fn copy(
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &holder).await?;
     let (repo_, template_, order_) = (repo.clone(), template.clone(), order.clone());
     let begin = move || begin(&repo_, &template_, &order_).map(|taken| (taken, held));
-    let (taken, held) = blocking(begin).await?;
+    let (taken, held) = blocking(COPYING, begin).await?;
     if taken == Taken::AskGit {
         branch_take::take_with_git(git, repo, order, &template.spare.base).await?;
     }
@@ -47,7 +51,7 @@ pub(super) async fn copy(
     let cancel = CancellationToken::new();
     // A copy that nobody waits for any more ends by itself; what is there of it is undone.
     let _ends_with_us = cancel.clone().drop_guard();
-    blocking(move || {
+    blocking(COPYING, move || {
         let name = free_name(&repo_, order_.path.as_path())?;
         let admin = entry::publish(&repo_, &stage_of(&repo_, &order_), &name)?;
         drop(held);
@@ -59,30 +63,16 @@ pub(super) async fn copy(
     .await
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorktreeError> + Send + 'static,
-) -> Result<T, WorktreeError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_stopped| WorktreeError::Stopped { attempt: "copying a tree" })?
-}
-
 /// The staged entry, and the branch where libgit2 can make it.
 fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<Taken, WorktreeError> {
     let base = &template.spare.base;
     check_template(repo, template, base)?;
-    if order.branch.created && *base != order.base.sha {
-        return super::claim::unusable(template.tree(), "it is not at the base of the lane");
-    }
+    check_base(template, order)?;
     let foreseen = branch_take::foresee(repo, order, base)?;
     let stage = entry::stage_from(repo, template, order)?;
     hand_token(&stage, order)?;
     fault::at("copy.staged")?;
-    match foreseen {
-        Taken::AskGit => Ok(Taken::AskGit),
-        Taken::Done => {
-            branch_take::take(repo, order, base, entry::who_made(&template.admin(repo)).as_deref())
-        }
-    }
+    branch_take::take(foreseen, repo, order, base, entry::who_made(&template.admin(repo)).as_deref())
 }
 
 fn fill(

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::Repository;
@@ -32,13 +33,12 @@ pub struct Found {
 /// `NOT_A_REPOSITORY`, also when it belongs to another user and git was not told to trust it.
 pub async fn discover(git: &Git, from: &Path) -> Result<Repository, WorktreeError> {
     let from = from.to_path_buf();
-    let (found, read) = tokio::task::spawn_blocking(move || {
+    let find = move || {
         let found = locate(&from)?;
         let read = read_with_libgit2(&found);
-        Ok::<_, WorktreeError>((found, read))
-    })
-    .await
-    .map_err(|_stopped| WorktreeError::Stopped { attempt: "finding the repository" })??;
+        Ok((found, read))
+    };
+    let (found, read) = blocking("finding the repository", find).await?;
     check_owner(git, &found).await?;
     let facts = match read {
         Some(facts) => facts,

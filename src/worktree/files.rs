@@ -15,6 +15,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::{CWD, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::blocking::blocking;
 use super::error::{WorktreeError, quoted, quoted_path};
 use super::git::{Git, Mode, Place};
 use super::layout::{Kind, exclude};
@@ -83,14 +84,13 @@ pub async fn place(
     let mut tracked = tracked_files(git, &Place::tree(&repo.common_dir, &main)).await?;
     tracked.extend(tracked_files(git, &Place::tree(admin_dir, order.path.as_path())).await?);
     let (repo_, order_) = (repo.clone(), order.clone());
-    let work = tokio::task::spawn_blocking(move || {
+    let place = move || {
         let sides = Sides::open(&main, order_.path.as_path(), &repo_, &order_, tracked)?;
         let mut notes = sides.copy(&order_.copy, include.as_deref())?;
         let linked = sides.link(&order_.link, &mut notes)?;
-        Ok::<_, WorktreeError>((notes, linked))
-    });
-    let (notes, linked) =
-        work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "copying files" })??;
+        Ok((notes, linked))
+    };
+    let (notes, linked) = blocking("copying files", place).await?;
     if !linked.is_empty() {
         let holder = format!("links of {}", order.name);
         let _held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &holder).await?;

@@ -250,6 +250,16 @@ impl Overlay {
             Place::Bare | Place::Missing | Place::Taken(_) => Ok(()),
         }
     }
+
+    /// As [`Self::take_down`], also when somebody is in it: the mount ends when they have left.
+    fn take_from_all(&self, at: &Path) -> Result<(), WorktreeError> {
+        match self.place(at)? {
+            Place::Mounted(..) => take_off(at)
+                .or_else(|_busy| overlay_mount::detach(at))
+                .map_err(|error| WorktreeError::file("unmount", at, error)),
+            Place::Bare | Place::Missing | Place::Taken(_) => Ok(()),
+        }
+    }
 }
 
 /// Unmounts, and looks a few times again when somebody seems to be in it.
@@ -320,13 +330,30 @@ pub(super) fn unmounted(order: &Order) -> Result<Option<WorktreeError>, Worktree
 /// # Errors
 /// `NotOurs` while somebody is in it, `RemoveTree`, `File`; may be repeated.
 pub(super) fn free(root: &Path, lane_id: LaneId, at: &Path, pace: &Pace) -> Result<(), WorktreeError> {
+    free_once(root, lane_id, pace, |overlay| overlay.take_down(at))
+}
+
+/// As [`free`], also when somebody is in it: nobody is to have it back.
+///
+/// # Errors
+/// `RemoveTree`, `File`; may be repeated.
+pub(super) fn discard(root: &Path, lane_id: LaneId, at: &Path, pace: &Pace) -> Result<(), WorktreeError> {
+    free_once(root, lane_id, pace, |overlay| overlay.take_from_all(at))
+}
+
+fn free_once(
+    root: &Path,
+    lane_id: LaneId,
+    pace: &Pace,
+    unmount: impl FnOnce(&Overlay) -> Result<(), WorktreeError>,
+) -> Result<(), WorktreeError> {
     let dir = dir_of(root, lane_id);
     if !is_there(&dir)? {
         return Ok(());
     }
     // Without a record nothing was ever mounted, or its removal was begun.
     if let Some(overlay) = of(root, lane_id)? {
-        overlay.take_down(at)?;
+        unmount(&overlay)?;
     }
     fault::at("overlay.unmounted")?;
     let _removed = remove_tree(&dir, None, pace)?;
@@ -344,38 +371,13 @@ pub(super) fn set_aside(root: &Path, lane_id: LaneId, at: &Path, aside: &Path) -
     if !is_there(&dir)? {
         return Ok(());
     }
-    take_off_from_all(root, lane_id, at)?;
+    if let Some(overlay) = of(root, lane_id)? {
+        overlay.take_from_all(at)?;
+    }
     let _before = remove_tree(aside, None, &Pace::full())?;
     fs::rename(&dir, aside).map_err(|error| WorktreeError::file("move away", &dir, error))?;
     tidy(root);
     Ok(())
-}
-
-/// As [`free`], also when somebody is in it: nobody is to have it back.
-///
-/// # Errors
-/// `RemoveTree`, `File`; may be repeated.
-pub(super) fn discard(root: &Path, lane_id: LaneId, at: &Path, pace: &Pace) -> Result<(), WorktreeError> {
-    let dir = dir_of(root, lane_id);
-    if !is_there(&dir)? {
-        return Ok(());
-    }
-    take_off_from_all(root, lane_id, at)?;
-    fault::at("overlay.unmounted")?;
-    let _removed = remove_tree(&dir, None, pace)?;
-    tidy(root);
-    Ok(())
-}
-
-/// Takes a mount off its place; it ends when those who are in it have left.
-fn take_off_from_all(root: &Path, lane_id: LaneId, at: &Path) -> Result<(), WorktreeError> {
-    let Some(overlay) = of(root, lane_id)? else { return Ok(()) };
-    match overlay.place(at)? {
-        Place::Mounted(..) => take_off(at)
-            .or_else(|_busy| overlay_mount::detach(at))
-            .map_err(|error| WorktreeError::file("unmount", at, error)),
-        Place::Bare | Place::Missing | Place::Taken(_) => Ok(()),
-    }
 }
 
 /// Removes the folder of all layers when it is empty.

@@ -7,7 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::blocking::blocking;
 use super::branch_take::{self, Taken};
+use super::claim::check_base;
 use super::entry;
 use super::error::WorktreeError;
 use super::git::Git;
@@ -26,6 +28,9 @@ use super::trash::is_there;
 use super::trash_retire::{identity, rename_checked};
 use super::undo::stage_of;
 use crate::fault;
+
+/// What is done, for people.
+pub(super) const MOUNTING: &str = "mounting an overlay";
 
 /// Roots that were found fit. What is not fit is looked at each time: somebody may have mended it.
 static FIT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -113,12 +118,12 @@ pub(super) async fn overlay(
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &holder).await?;
     let (repo_, template_, order_) = (repo.clone(), template.clone(), order.clone());
     let begin = move || begin(&repo_, &template_, &order_).map(|begun| (begun, held));
-    let ((overlay, taken), held) = blocking(begin).await?;
+    let ((overlay, taken), held) = blocking(MOUNTING, begin).await?;
     if taken == Taken::AskGit {
         branch_take::take_with_git(git, repo, order, &template.spare.base).await?;
     }
     let (repo_, template_, order_) = (repo.clone(), template.clone(), order.clone());
-    blocking(move || {
+    blocking(MOUNTING, move || {
         // An undo that came in between would find less than there is without the lock.
         let _held = held;
         fault::at("overlay.branch")?;
@@ -133,19 +138,10 @@ pub(super) async fn overlay(
     .await
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorktreeError> + Send + 'static,
-) -> Result<T, WorktreeError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_stopped| WorktreeError::Stopped { attempt: "mounting an overlay" })?
-}
-
 /// The layers, the staged entry, and the branch where libgit2 can make it.
 fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<(Overlay, Taken), WorktreeError> {
     let base = &template.spare.base;
-    if order.branch.created && *base != order.base.sha {
-        return super::claim::unusable(template.tree(), "it is not at the base of the lane");
-    }
+    check_base(template, order)?;
     if is_there(order.path.as_path())? {
         return Err(WorktreeError::PathTaken { path: order.path.to_path_buf() });
     }
@@ -160,10 +156,7 @@ fn begin(repo: &Repository, template: &Kept, order: &Order) -> Result<(Overlay, 
     share_index(&like.join("index"), &stage.join("index"))?;
     hand_token(&stage, order)?;
     fault::at("overlay.staged")?;
-    let taken = match foreseen {
-        Taken::AskGit => Taken::AskGit,
-        Taken::Done => branch_take::take(repo, order, base, entry::who_made(&like).as_deref())?,
-    };
+    let taken = branch_take::take(foreseen, repo, order, base, entry::who_made(&like).as_deref())?;
     Ok((overlay, taken))
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
 use super::git::Git;
 use super::model::{Order, Repository, Saved};
 use super::overlay::{self, Overlay, Place};
+use super::overlay_make::MOUNTING;
 use super::provision::Direct;
 use super::retarget::refresh;
 use super::settings::SettingsCache;
@@ -125,8 +127,7 @@ pub async fn renew(
         }
     };
     let (mut overlay, at, kept) = (stands.overlay.clone(), stands.at.clone(), template.clone());
-    let put = tokio::task::spawn_blocking(move || overlay.put_on(&kept, &at));
-    put.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "mounting an overlay" })??;
+    let _identity = blocking(MOUNTING, move || overlay.put_on(&kept, &at)).await?;
     // Nothing depends on it: without, git compares every file once more when it is asked.
     if let Err(error) = refresh(git, &stands.admin, &stands.at, &template.name).await {
         tracing::warn!(lane = %stands.lane_id, %error, "the index does not know the new template");

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
 use super::git::{Git, GitCommand, GitOutput, Mode, Place};
 use super::model::Repository;
@@ -320,16 +321,13 @@ async fn reftable_ids(
 
 async fn scan_admin(admin: &Path, oid_len: usize) -> Result<BTreeSet<String>, WorktreeError> {
     let top = admin.to_path_buf();
-    let work = move || {
+    blocking("reading what the lane holds", move || {
         let mut found = BTreeSet::new();
         scan_folder(&top, oid_len, 0, &mut found)
             .map(|()| found)
             .map_err(|(path, source)| WorktreeError::file("read", path, source))
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_stopped) => Err(WorktreeError::Stopped { attempt: "reading what the lane holds" }),
-    }
+    })
+    .await
 }
 
 fn scan_folder(

@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 use super::copytree::{CopyJob, copy_tree};
 use super::entry::{self, NewEntry};
 use super::error::{WorktreeError, quoted};
-use super::git::Git;
 use super::lock::WorkspaceLock;
 use super::model::Repository;
 use super::pace::Pace;
@@ -28,7 +27,6 @@ use crate::raw::Raw;
 /// # Errors
 /// `SpareUnusable` when the template is not as it was made, or does not fit; otherwise what the disk said.
 pub async fn make_pooled(
-    _git: &Git,
     repo: &Repository,
     template: &Kept,
     want: &Want,

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
 use super::extras::{EXTRAS_FILE, Listing};
 use super::git::Git;
 use super::model::Repository;
 use super::pace::Pace;
-use super::retarget::{blocking, refresh};
+use super::retarget::{AT_WORK, refresh};
 use super::spare::Kept;
 use super::trash::is_there;
 use super::verify::{listing, verify};
@@ -27,7 +28,7 @@ pub async fn note_prepared(
     let (admin, tree) = (kept.admin(repo), kept.tree().to_path_buf());
     refresh(git, &admin, &tree, &kept.name).await?;
     let (oid_len, pace) = (repo.oid_len, pace.clone());
-    blocking(move || {
+    blocking(AT_WORK, move || {
         let path = admin.join(EXTRAS_FILE);
         let extras = listing(&tree, &admin.join("index"), oid_len, &pace)?;
         extras.write(&path).map_err(|error| WorktreeError::file("write", path, error))

@@ -25,6 +25,12 @@ pub(super) fn symbolic(repo: &Repository, file: &Path) -> Option<Option<String>>
     parse(&read_small(file, MAX_REF_BYTES).ok()?, repo.oid_len)
 }
 
+/// The full name of the branch that the main checkout is on; `None` when it is on none, or only git can tell.
+/// Blocks for the reading of one line.
+pub fn ref_of_checkout(repo: &Repository) -> Option<String> {
+    symbolic(repo, &repo.common_dir.join("HEAD"))?
+}
+
 fn parse(bytes: &[u8], oid_len: usize) -> Option<Option<String>> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end();
     if let Some(target) = text.strip_prefix("ref:") {

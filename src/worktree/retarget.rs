@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::blocking::blocking;
 use super::claim::check_spare;
 use super::entry;
 use super::error::WorktreeError;
@@ -20,6 +21,8 @@ use super::template::PLAIN_INDEX;
 use super::trash_retire::commit_of;
 use crate::{clock, fault};
 
+/// What is done, for people.
+pub(super) const AT_WORK: &str = "work on a spare";
 /// Time stamps of files lag behind the clock by up to one of the kernel's ticks.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -103,10 +106,10 @@ async fn begin(repo: &Repository, kept: &Kept) -> Result<(), WorktreeError> {
         check_spare(&repo_, &kept_, kept_.spare.kind)?;
         check_files(verify_spare(&repo_, &kept_, &Pace::full())?, kept_.tree())
     };
-    blocking(check).await?;
+    blocking(AT_WORK, check).await?;
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "retarget of a spare").await?;
     let (repo, kept) = (repo.clone(), kept.clone());
-    blocking(move || {
+    blocking(AT_WORK, move || {
         check_spare(&repo, &kept, kept.spare.kind)?;
         check_unused(&kept)?;
         write_spare(&kept.admin(&repo), &Spare { ready: false, ..kept.spare })?;
@@ -117,13 +120,6 @@ async fn begin(repo: &Repository, kept: &Kept) -> Result<(), WorktreeError> {
     .await
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorktreeError> + Send + 'static,
-) -> Result<T, WorktreeError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_stopped| WorktreeError::Stopped { attempt: "work on a spare" })?
-}
-
 async fn bring(git: &Git, repo: &Repository, kept: &Kept, to: &str) -> Result<Kept, WorktreeError> {
     let (admin, tree) = (kept.admin(repo), kept.tree().to_path_buf());
     check_out(git, &admin, &tree, &kept.name, to).await?;
@@ -132,7 +128,7 @@ async fn bring(git: &Git, repo: &Repository, kept: &Kept, to: &str) -> Result<Ke
     fault::at("retarget.aged")?;
     let spare = Spare { base: to.to_owned(), ..kept.spare.clone() };
     let (repo, kept) = (repo.clone(), kept.clone());
-    blocking(move || {
+    blocking(AT_WORK, move || {
         check_files(verify_spare(&repo, &kept, &Pace::full())?, &tree)?;
         restart_log(&admin, &spare.base)?;
         spare::finish(&admin, &kept.name, spare)

@@ -16,6 +16,7 @@ use dashmap::DashMap;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
 use super::model::Repository;
@@ -23,6 +24,8 @@ use super::settings_list::{self as list, Entry, Included};
 use crate::clock::{self, Timestamp};
 use crate::proc;
 
+/// What is done, for people.
+const LOOKING: &str = "looking at git's configuration";
 /// So many repositories are remembered; one of more is asked about each time anew.
 const MAX_REPOSITORIES: usize = 256;
 /// So many files a configuration may include under a condition; each costs a call of git.
@@ -86,7 +89,8 @@ impl SettingsCache {
         let mut known = turn.lock().await;
         if let Some(kept) = known.as_ref().filter(|kept| kept.settled) {
             let files = Arc::clone(&kept.files);
-            if blocking(move || files.iter().all(|(stamp, path)| Stamp::of(path) == *stamp)).await? {
+            let same = move || Ok(files.iter().all(|(stamp, path)| Stamp::of(path) == *stamp));
+            if blocking(LOOKING, same).await? {
                 return Ok(Arc::clone(&kept.settings));
             }
         }
@@ -133,7 +137,7 @@ impl SettingsCache {
             only_git,
         };
         let common_dir = repo.common_dir.clone();
-        blocking(move || heard.with_files(&common_dir, asked_at)).await
+        blocking(LOOKING, move || Ok(heard.with_files(&common_dir, asked_at))).await
     }
 }
 
@@ -182,11 +186,6 @@ impl Heard {
             files: Arc::new(files),
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorktreeError> {
-    let stopped = |_stopped| WorktreeError::Stopped { attempt: "looking at git's configuration" };
-    tokio::task::spawn_blocking(work).await.map_err(stopped)
 }
 
 impl Stamp {

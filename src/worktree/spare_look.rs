@@ -5,15 +5,18 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::budget::Usage;
 use super::model::Repository;
+use super::overlay::OVERLAY_DIR;
 use super::provision::admin_dir_of;
 use super::resolve::{admin_dirs, tree_of};
+use super::size::measure;
 use super::spare::{Kept, SPARE_REASON, SpareKind, read_spare, spares};
-use super::spare_remove::left_behind;
-use crate::proc;
+use super::spare_remove::{is_going, left_behind};
+use crate::{clock, proc};
 
-/// Where the files lie that overlay lanes have changed; each of them stands on a template.
-const OVERLAYS: &str = ".overlay";
+/// What is younger, in seconds, and says of nobody that he made it may be just being made.
+const YOUNG_S: i64 = 60;
 
 /// A spare, or what is left of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Condition {
     Ready(Kept),
     /// Ours and ready, but git may prune its entry: it is not locked.
     Unlocked(Kept),
-    /// It is being made by a process that lives.
+    /// It is being made or removed by a process that lives, or has changed in the last minute.
     Begun,
     /// Ours, and left behind unfinished or half deleted.
     LeftBehind,
@@ -48,9 +51,8 @@ pub fn look_at_spares(repo: &Repository, root: &Path, home: &Path) -> Vec<SpareS
         SpareSeen { path, is: if is_locked { Condition::Ready(kept) } else { Condition::Unlocked(kept) } }
     });
     let left = left_behind(repo, root, home).into_iter().map(|path| {
-        let admin = path.file_name().map(|name| repo.common_dir.join("worktrees").join(name));
-        let is_begun = admin.is_some_and(|admin| is_being_made(&admin));
-        SpareSeen { path, is: if is_begun { Condition::Begun } else { Condition::LeftBehind } }
+        let is = if is_at_work(repo, &path) { Condition::Begun } else { Condition::LeftBehind };
+        SpareSeen { path, is }
     });
     let homeless = homeless(repo, root, home).into_iter().map(|kept| {
         let path = kept.tree().to_path_buf();
@@ -78,9 +80,15 @@ pub fn homeless(repo: &Repository, root: &Path, home: &Path) -> Vec<Kept> {
     admin_dirs(&repo.common_dir).into_iter().filter_map(kept).collect()
 }
 
+/// What the spares in a root take; what cannot be measured counts as nothing. Blocks.
+pub fn usage_of_spares(root: &Path) -> Usage {
+    let taken = |kind: SpareKind| measure(&root.join(kind.folder())).unwrap_or_default();
+    taken(SpareKind::Template).and(taken(SpareKind::Pooled))
+}
+
 /// True when some lane in a root may lie on a template of it. Blocks.
 pub fn is_lain_on(root: &Path) -> bool {
-    fs::read_dir(root.join(OVERLAYS)).is_ok_and(|mut entries| entries.next().is_some())
+    fs::read_dir(root.join(OVERLAY_DIR)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn is_in(kept: &Kept, root: &Path) -> bool {
@@ -93,11 +101,26 @@ fn is_gone(home: &Path) -> bool {
     matches!(fs::symlink_metadata(home), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
-/// True when the process that locked an entry as its spare lives.
-fn is_being_made(admin: &Path) -> bool {
-    let reason = fs::read_to_string(admin.join("locked")).unwrap_or_default();
-    let Some(rest) = reason.trim().strip_prefix(SPARE_REASON) else { return false };
-    let mut words = rest.split_ascii_whitespace();
-    let (boot, pid) = (words.next(), words.next().and_then(|pid| pid.parse().ok()));
-    boot.is_some_and(|boot| boot == proc::boot_id()) && pid.is_some_and(|pid| proc::process(pid).is_some())
+/// True when what is unfinished is probably just being made or removed.
+fn is_at_work(repo: &Repository, path: &Path) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    let entries = [repo.common_dir.join("worktrees").join(name), path.to_path_buf()];
+    match entries.iter().find_map(|entry| maker_lives(entry)) {
+        Some(true) => true,
+        // Whoever removes one need not have made it.
+        Some(false) if !is_going(name) => false,
+        // Its removal, a rename to begin with, touches the folder again and again.
+        Some(false) | None => path.symlink_metadata().is_ok_and(|meta| {
+            let now = i64::try_from(clock::now().as_ms() / 1000).unwrap_or(i64::MAX);
+            now.saturating_sub(meta.ctime()) < YOUNG_S
+        }),
+    }
+}
+
+/// Whether the process lives that locked an entry as its spare; `None` when none did.
+fn maker_lives(admin: &Path) -> Option<bool> {
+    let reason = fs::read_to_string(admin.join("locked")).ok()?;
+    let mut words = reason.trim().strip_prefix(SPARE_REASON)?.split_ascii_whitespace();
+    let (boot, pid) = (words.next()?, words.next()?.parse().ok()?);
+    Some(boot == proc::boot_id() && proc::process(pid).is_some())
 }

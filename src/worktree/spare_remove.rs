@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::blocking::blocking;
 use super::error::WorktreeError;
-use super::git::Git;
 use super::lock::WorkspaceLock;
 use super::model::Repository;
 use super::pace::Pace;
@@ -25,6 +25,11 @@ const GONE: &str = ".gone-";
 const STAGE: &str = "lanes-spare-";
 /// What the name of one begins with that is being deleted, likewise.
 const GONE_ENTRY: &str = ".lanes-gone-";
+
+/// True for the name of what is being deleted.
+pub(super) fn is_going(name: &OsStr) -> bool {
+    [GONE, GONE_ENTRY].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
 
 /// What a sweep removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,15 +53,10 @@ pub(super) fn stage_of(repo: &Repository, name: &str) -> PathBuf {
 /// # Errors
 /// `SpareUnusable` when it is no such spare any more, or overlays live on it; `Lock`, `File`, `RemoveTree`: it may be repeated, and a
 /// sweep goes on with it.
-pub async fn remove_spare(
-    _git: &Git,
-    repo: &Repository,
-    kept: &Kept,
-    pace: Pace,
-) -> Result<(), WorktreeError> {
+pub async fn remove_spare(repo: &Repository, kept: &Kept, pace: Pace) -> Result<(), WorktreeError> {
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "removal of a spare").await?;
     let (repo_, kept_) = (repo.clone(), kept.clone());
-    let work = tokio::task::spawn_blocking(move || {
+    blocking("removing a spare", move || {
         let admin = kept_.admin(&repo_);
         if read_spare(&admin).is_none_or(|spare| spare.home != kept_.spare.home) {
             return super::claim::unusable(kept_.tree(), "it is nobody's spare any more");
@@ -67,8 +67,8 @@ pub async fn remove_spare(
         free(&gone, &pace)?;
         layout::release(&repo_, kept_.spare.root.as_path());
         Ok(())
-    });
-    work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "removing a spare" })?
+    })
+    .await
 }
 
 /// Refuses a template that overlays live on. They are made with the workspace lock held.
@@ -163,7 +163,7 @@ pub async fn sweep_spares(
         return Ok(Swept::default());
     }
     let held = WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, "sweep of spares").await?;
-    let work = tokio::task::spawn_blocking(move || {
+    blocking("sweeping", move || {
         let mut swept = Swept::default();
         let mut gone = Vec::new();
         for name in rubbish(&repo, &root, &home, &keep) {
@@ -185,8 +185,8 @@ pub async fn sweep_spares(
         }
         layout::release(&repo, &root);
         Ok(swept)
-    });
-    work.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "sweeping" })?
+    })
+    .await
 }
 
 /// What [`sweep_spares`] would remove: trees, and entries that have none. Blocks.

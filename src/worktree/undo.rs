@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::blocking::blocking;
 use super::discover::gitfile_target;
 use super::error::WorktreeError;
 use super::git::{Git, Mode, Place};
@@ -58,15 +59,14 @@ async fn undo_once(git: &Git, repo: &Repository, order: &Order) -> Result<(), Wo
     let held =
         WorkspaceLock::acquire(&repo.common_dir, LOCK_PATIENCE, &format!("undo of {}", order.name)).await?;
     fault::at("undo.begin")?;
-    let moved = tokio::task::spawn_blocking(move || take_out(&repo_, &order_));
-    let removing = moved.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
+    let removing = blocking("undoing", move || take_out(&repo_, &order_)).await?;
     drop_branch(git, repo, order).await?;
     fault::at("undo.branch")?;
     drop(held);
-    let removal = tokio::task::spawn_blocking(move || {
+    blocking("undoing", move || {
         removing.iter().try_for_each(|path| remove_tree(path, None, &Pace::full()).map(|_removed| ()))
-    });
-    removal.await.map_err(|_stopped| WorktreeError::Stopped { attempt: "undoing" })??;
+    })
+    .await?;
     fault::at("undo.removed")?;
     layout::release(repo, order.root.as_path());
     Ok(())

@@ -104,7 +104,7 @@ async fn a_copy_that_is_killed_after_any_step_is_undone_whole() {
         assert!(!order.path.as_path().exists(), "{point}");
         assert_eq!(stocked.yard.git(&["for-each-ref", "refs/heads/lanes/"]), "", "{point}");
     }
-    remove_spare(&stocked.git, &stocked.repo, &template, Pace::full()).await.expect("removed");
+    remove_spare(&stocked.repo, &template, Pace::full()).await.expect("removed");
     stocked.assert_nothing_left();
 }
 

@@ -188,14 +188,14 @@ async fn what_cannot_be_an_overlay_is_refused_with_the_reason_and_leaves_nothing
     assert!(in_use.is_empty(), "{in_use:?}");
     let (order, tree) = ground.lane("b", &kept).await;
     assert_eq!(overlay::in_use(&stocked.root.path), [kept.name.clone()].into());
-    let refused = remove_spare(&stocked.git, &stocked.repo, &kept, Pace::full()).await.expect_err("refused");
+    let refused = remove_spare(&stocked.repo, &kept, Pace::full()).await.expect_err("refused");
     assert!(refused.to_string().contains("lanes live on it"), "{refused}");
     let refused = set_aside(&stocked.git, &stocked.repo, &kept).await.expect_err("refused");
     assert!(refused.to_string().contains("lanes live on it"), "{refused}");
     let swept = sweep_spares(&stocked.repo, &stocked.root.path, &stocked.home(), &Default::default()).await;
     swept.expect("swept");
     assert!(kept.tree().join("a.txt").exists());
-    remove_spare(&stocked.git, &stocked.repo, &template, Pace::full()).await.expect("nobody lives on it");
+    remove_spare(&stocked.repo, &template, Pace::full()).await.expect("nobody lives on it");
     let at = whereabouts(&stocked.repo, &order, &tree).expect("looks");
     assert_eq!(at, Whereabouts::Here(Box::new(tree)));
 }

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use lanes::worktree::provision::Direct;
 use lanes::worktree::{
-    Git, GitConfig, Order, Pace, SettingsCache, SpareKind, Swept, Want, Way, bring_back, can_retarget,
-    discover, make_pooled, make_template, read_token, remove_spare, retarget, set_aside, spares,
-    sweep_spares, trash,
+    Condition, Git, GitConfig, Order, Pace, SPARE_REASON, SettingsCache, SpareKind, Swept, Want, Way,
+    bring_back, can_retarget, discover, look_at_spares, make_pooled, make_template, read_token, remove_spare,
+    retarget, set_aside, spares, sweep_spares, trash,
 };
 
 use crate::support::git::{Yard, executable, write};
@@ -37,8 +37,31 @@ async fn a_template_is_clean_without_a_look_at_its_files() {
     let listed = stocked.yard.git(&["worktree", "list", "--porcelain"]);
     assert!(listed.contains("locked lanes spare boot 1") && listed.contains("detached"), "{listed}");
     assert_eq!(sweep(&stocked).await, Swept::default(), "a ready one stays");
-    remove_spare(&stocked.git, &stocked.repo, &kept, Pace::full()).await.expect("removed");
+    remove_spare(&stocked.repo, &kept, Pace::full()).await.expect("removed");
     stocked.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_is_just_being_made_or_removed_was_not_left_behind() {
+    let stocked = Stocked::new().await;
+    let kept = stocked.template().await;
+    let seen = |name: &str| {
+        let found = look_at_spares(&stocked.repo, &stocked.root.path, &stocked.home());
+        found.into_iter().find(|one| one.path.ends_with(name)).map(|one| one.is)
+    };
+    let boot = lanes::proc::boot_id();
+    for (prefix, of_dead) in [("lanes-spare-", Condition::LeftBehind), (".lanes-gone-", Condition::Begun)] {
+        let name = format!("{prefix}{}x", kept.name);
+        let entry = stocked.repo.common_dir.join(&name);
+        std::fs::create_dir(&entry).expect("made");
+        assert_eq!(seen(&name), Some(Condition::Begun), "nobody has signed it yet");
+        write(&entry.join("locked"), &format!("{SPARE_REASON} {boot} {}\n", std::process::id()));
+        assert_eq!(seen(&name), Some(Condition::Begun), "we live");
+        write(&entry.join("locked"), &format!("{SPARE_REASON} earlier-boot 1\n"));
+        assert_eq!(seen(&name), Some(of_dead));
+    }
+    assert_eq!(sweep(&stocked).await.entries, 2);
+    assert_eq!(seen(&kept.name), Some(Condition::Ready(kept.clone())));
 }
 
 #[tokio::test]
@@ -228,9 +251,9 @@ fn child_that_makes() {
             lock_reason: "lanes spare boot 2".to_owned(),
         };
         let template = make_template(&git, &repo, &want(SpareKind::Template), &Direct).await.expect("made");
-        let kept = make_pooled(&git, &repo, &template, &want(SpareKind::Pooled), Pace::full()).await;
+        let kept = make_pooled(&repo, &template, &want(SpareKind::Pooled), Pace::full()).await;
         let kept = retarget(&git, &repo, &kept.expect("made"), base).await.expect("it follows");
-        remove_spare(&git, &repo, &kept, Pace::full()).await.expect("removed");
+        remove_spare(&repo, &kept, Pace::full()).await.expect("removed");
         set_aside(&git, &repo, &template).await.expect("set aside");
     });
 }
@@ -287,7 +310,7 @@ async fn what_is_killed_while_it_makes_or_moves_a_spare_leaves_rubbish_that_goes
         assert_eq!(sweep(&stocked).await.stays, Vec::<String>::new(), "{fault}");
         for kept in ready {
             assert_eq!(stocked.yard.git_in(kept.tree(), &["status", "--porcelain"]), "", "{fault}");
-            remove_spare(&stocked.git, &stocked.repo, &kept, Pace::full()).await.expect("removed");
+            remove_spare(&stocked.repo, &kept, Pace::full()).await.expect("removed");
         }
         stocked.assert_nothing_left();
     }

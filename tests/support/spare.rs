@@ -71,13 +71,13 @@ impl Stocked {
     pub async fn pooled(&self) -> Kept {
         let template = self.template().await;
         let kept = self.pooled_of(&template).await.expect("a pooled tree");
-        remove_spare(&self.git, &self.repo, &template, Pace::full()).await.expect("removed");
+        remove_spare(&self.repo, &template, Pace::full()).await.expect("removed");
         kept
     }
 
     pub async fn pooled_of(&self, template: &Kept) -> Result<Kept, WorktreeError> {
         let want = self.want(SpareKind::Pooled, &template.spare.base).await;
-        make_pooled(&self.git, &self.repo, template, &want, Pace::full()).await
+        make_pooled(&self.repo, template, &want, Pace::full()).await
     }
 
     pub async fn order(&self, name: &str, branch: Option<&str>) -> Order {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::size_text;
 use crate::failure::{Code, Failure};
-use crate::worktree::{self, SpareKind};
+use crate::worktree;
 
 /// Whoever was refused waits no longer for the sizes.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,9 +17,8 @@ pub(super) async fn with_what_helps(failure: Failure, root: &Path) -> Failure {
     }
     let root = root.to_path_buf();
     let look = tokio::task::spawn_blocking(move || {
-        let bytes = |folder: &str| worktree::measure(&root.join(folder)).map_or(0, |usage| usage.bytes);
-        let spares = bytes(SpareKind::Template.folder()) + bytes(SpareKind::Pooled.folder());
-        (spares, bytes(worktree::trash::TRASH_DIR))
+        let trash = worktree::measure(&root.join(worktree::trash::TRASH_DIR)).unwrap_or_default();
+        (worktree::usage_of_spares(&root).bytes, trash.bytes)
     });
     match tokio::time::timeout(PATIENCE, look).await {
         Ok(Ok((spares, trash))) => match taken(spares, trash) {

@@ -158,8 +158,7 @@ impl Stock {
     /// # Errors
     /// Why it stays.
     pub async fn give_back_of_other(&self, repo: &Repository, kept: &Kept) -> Result<(), String> {
-        let git = self.workspaces.git().await.map_err(|failure| failure.message)?;
-        worktree::remove_spare(git, repo, kept, Pace::full())
+        worktree::remove_spare(repo, kept, Pace::full())
             .await
             .map_err(|error| Failure::from(error).with_hint())
     }

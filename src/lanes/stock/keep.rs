@@ -293,7 +293,7 @@ impl Stock {
     /// The same, for somebody who is told.
     pub(super) async fn try_remove(&self, repo: &Repository, kept: &Kept, pace: Pace) -> Result<(), Failure> {
         self.watch.remove(&kept.name);
-        let removed = worktree::remove_spare(self.workspaces.git().await?, repo, kept, pace).await;
+        let removed = worktree::remove_spare(repo, kept, pace).await;
         if removed.is_err() {
             self.with(kept.spare.workspace_id, |bench| bench.swept = false);
         }

@@ -243,9 +243,8 @@ impl Stock {
 /// True when a lane is made from the branch that the main checkout is on. Its commit may be another one as soon
 /// as the lane is there: whoever looks then cannot tell any more where the lane came from.
 fn is_of_checkout(repo: &Repository, order: &Order) -> bool {
-    let head = std::fs::read(repo.common_dir.join("HEAD")).unwrap_or_default();
-    let branch = head.strip_prefix(b"ref: ").map(<[u8]>::trim_ascii_end);
-    branch.is_some() && branch == order.base.target.as_deref().map(str::as_bytes)
+    let branch = worktree::ref_of_checkout(repo);
+    branch.is_some() && branch == order.base.target
 }
 
 /// Why no overlay can be where the trees of a workspace are, when that is asked for.

@@ -247,15 +247,10 @@ impl Stock {
         });
         let Some((repo, root, template)) = begun.flatten() else { return };
         let is = Wanted { base: template.spare.base.clone(), print: template.spare.print.clone() };
-        let made = match self.workspaces.git().await {
-            Ok(git) => {
-                let _no_sweep = self.making.read().await;
-                let want = self.want(id, &root, SpareKind::Pooled, &is);
-                worktree::make_pooled(git, &repo, &template, &want, self.pace.clone())
-                    .await
-                    .map_err(Into::into)
-            }
-            Err(failure) => Err(failure),
+        let made = {
+            let _no_sweep = self.making.read().await;
+            let want = self.want(id, &root, SpareKind::Pooled, &is);
+            worktree::make_pooled(&repo, &template, &want, self.pace.clone()).await
         };
         let now = Instant::now();
         self.change(id, |shelf| {
@@ -266,8 +261,8 @@ impl Stock {
                     shelf.put(kept, State::Unverified, large, now);
                     shelf.refilled();
                 }
-                Err(failure) => {
-                    tracing::warn!(error = %failure, "the pool could not be refilled");
+                Err(error) => {
+                    tracing::warn!(%error, "the pool could not be refilled");
                     shelf.refill_failed(now);
                     // It may be the template that is not as it was made.
                     shelf.suspect(Some(from));
