@@ -119,7 +119,13 @@ pub async fn save_until(
             Outcome::Saved(saved) => (entry.saved, entry.stays) = (saved, None),
             Outcome::Later(reason) => entry.stays = Some(reason),
         }
-        trash::store(&spot, &entry)?;
+        match trash::store(&spot, &entry) {
+            // Only the reason is not written down then, and the disk says it as well.
+            Err(error) if error.is_disk_full() && entry.saved == Saved::Pending => {
+                tracing::debug!(%error, "why a tree is not saved yet was not written down");
+            }
+            other => other?,
+        }
     }
     // Whoever collected while the lane was retired has come to its end now, or will be seen the next time.
     if let Err(error) = pins_vault::mend(git, repo, root).await {
