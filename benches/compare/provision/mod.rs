@@ -101,6 +101,7 @@ fn remarks() -> Vec<String> {
          the refill that follows, until the daemon is idle",
         "`nothing there`: a home that has never seen the repository, so no template and no pool",
         "B's trees have no owner, no record, no events and no lock reason, and nothing undoes half of one",
+        "`git, at once`: what failed beside others of its kind was tried again, and is told on stderr",
         "cleanup answers when the tree is in the trash and all that only it held is pinned; `until the space is \
          free` is until the daemon is idle again; B deletes at once and for good",
         "the page cache is warm in both; on ext4 without a journal everything gets slower after deletes, so the \
@@ -124,7 +125,7 @@ async fn measure(yard: &Yard, rounds: usize, options: &Options) -> Result<Vec<Li
     plain::round(yard, &commit, 1, false, &mut Rows::default())?;
     let mut lines = Vec::new();
     for &count in &options.counts {
-        let rounds = if count == 1 { rounds } else { rounds.div_ceil(AT_ONCE_TO_A_ROUND).max(2) };
+        let rounds = if count == 1 { rounds } else { rounds.div_ceil(AT_ONCE_TO_A_ROUND) };
         lines.extend(one_count(yard, &commit, &warm, count, rounds).await?);
     }
     for desk in &warm {

@@ -8,6 +8,9 @@ use super::cost::{self, Of, Spent, Taken};
 use super::desk::next;
 use super::rows::Rows;
 
+/// How often one git of many at once is tried.
+const TRIES: usize = 20;
+
 /// Makes, looks at and removes trees, in turn or at once.
 pub(super) fn round(
     yard: &Yard,
@@ -24,9 +27,13 @@ pub(super) fn round(
     let (spent, taken) = (Spent::so_far(std::process::id(), Of::Children)?, Taken::now(&yard.repo)?);
     let begun = Instant::now();
     into.each.extend(each(&trees, at_once, |name, path| {
-        let mut command = yard.command("git", &yard.repo);
-        command.args(["worktree", "add", "-q", "--no-track", "-b", name]).arg(path).arg(commit);
-        yard.timed(command)
+        again(at_once, |tries| {
+            // One that failed may have made its branch.
+            let branch = if tries == 0 { "-b" } else { "-B" };
+            let mut command = yard.command("git", &yard.repo);
+            command.args(["worktree", "add", "-q", "--no-track", branch, name]).arg(path).arg(commit);
+            yard.timed(command)
+        })
     })?);
     into.create.push(begun.elapsed().as_secs_f64() * 1e3);
     let now = Taken::now(&yard.repo)?;
@@ -38,14 +45,30 @@ pub(super) fn round(
     into.status_read.push(cost::read_so_far() - read);
     let begun = Instant::now();
     let _each = each(&trees, at_once, |_name, path| {
-        let mut command = yard.command("git", &yard.repo);
-        command.args(["worktree", "remove", "--force"]).arg(path);
-        yard.timed(command)
+        again(at_once, |_tries| {
+            let mut command = yard.command("git", &yard.repo);
+            command.args(["worktree", "remove", "--force"]).arg(path);
+            yard.timed(command)
+        })
     })?;
     into.close.push(begun.elapsed().as_secs_f64() * 1e3);
     into.spent.push(Spent::so_far(std::process::id(), Of::Children)?.since(spent, count));
     let names = trees.iter().map(|(name, _path)| name.as_str());
     yard.git(&yard.repo, ["branch", "-q", "-D"].into_iter().chain(names)).map(drop)
+}
+
+/// Tries again what git refused: beside others of its kind it fails when one reads an entry that the other has
+/// only begun, or is removing. What the tries took counts together.
+fn again(at_once: bool, attempt: impl Fn(usize) -> Result<f64, String>) -> Result<f64, String> {
+    let begun = Instant::now();
+    for tries in 0..TRIES {
+        match attempt(tries) {
+            Err(why) if at_once && tries + 1 < TRIES => eprintln!("git, at once: again, as {why}"),
+            Ok(_ms) if tries > 0 => return Ok(begun.elapsed().as_secs_f64() * 1e3),
+            other => return other,
+        }
+    }
+    Err("git was not tried".to_owned())
 }
 
 fn each(
